@@ -1,0 +1,162 @@
+"""What a pipeline is, as plain data: the JSON of `glacier analyze`, which `report` shows as text, Mermaid or a page.
+
+Loads neither Prefect nor a cloud SDK, and makes no call.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glacier_prefect.errors import ConfigurationError
+from glacier_prefect.graph import Node, executor_name
+from glacier_prefect.sources import Location, Sink, Source
+from glacier_prefect.tasks import Task
+
+if TYPE_CHECKING:
+    from glacier_prefect.pipeline import Pipeline
+
+VERSION = 1
+
+
+def analyze(pipeline: Pipeline) -> dict[str, Any]:
+    """Return what a pipeline is; see `Pipeline.analyze`.
+
+    Returns:
+        `{"version": 1, "pipeline", "nodes", "edges", "locations", "executors"}`; nodes are in the order in which they can run, and
+        `computed` is False for those whose frames stay lazy into their one consumer.
+    """
+    graph = pipeline.graph
+    locations = _locations(graph.locations)
+    executors: dict[str, list[str]] = defaultdict(list)
+    for node in graph.nodes.values():
+        if isinstance(node.call, Task):
+            executors[executor_name(node.call)].append(node.name)
+    return {
+        "version": VERSION,
+        "pipeline": {
+            "name": pipeline.name,
+            "description": pipeline.description.partition("\n\n")[0],
+            "schedule": {"cron": pipeline.schedule, "timezone": pipeline.timezone} if pipeline.schedule else None,
+            "parameters": [_parameter(each) for each in graph.signature.parameters.values()],
+            "file": _relative(pipeline.file),
+            "variable": pipeline.variable,
+            "tags": list(pipeline.tags),
+        },
+        "nodes": [_node(node, graph.computed[node.name], locations) for node in graph.nodes.values()],
+        "edges": [dict(zip(("from", "to", "kind", "label"), edge, strict=True)) for edge in graph.edges()],
+        "locations": sorted({entry["id"]: entry for entry in _entries(graph.locations, locations)}.values(), key=lambda entry: entry["id"]),
+        "executors": [{"name": name, "tasks": tasks} for name, tasks in sorted(executors.items())],
+    }
+
+
+def _node(node: Node, reasons: tuple[str, ...], locations: Mapping[int, str]) -> dict[str, Any]:
+    task = node.call if isinstance(node.call, Task) else None
+    described = inspect.getdoc(task.fn) if task else getattr(node.call, "description", None)
+    return {
+        "name": node.name,
+        "kind": node.kind,
+        "task": task.name if task else getattr(node.call, "name", node.name),
+        "executor": executor_name(task) if task else None,
+        "description": (described or "").partition("\n\n")[0],
+        "line": _line(task),
+        "options": {name: _plain(value) for name, value in _options(node).items()},
+        "computed": bool(reasons),
+        "because": [reason for reason in reasons if reason not in ("writes", "sub-flow")],
+        "reads": sorted({locations[id(each)] for each in node.reads}),
+        "writes": sorted({locations[id(each)] for each in node.writes}),
+    }
+
+
+def _options(node: Node) -> dict[str, Any]:
+    if not isinstance(node.call, Task):
+        return {}
+    task = node.call
+    own = {
+        "cache": task.cache or None,
+        "checks": [str(check) for check in task.checks] or None,
+        "columns": {name: list(columns) for name, columns in task.columns.items()} or None,
+        "materialize": task.materialize,
+        "schema": {name: str(dtype) for name, dtype in task.schema.items()} if task.schema else None,
+        "batch": node.batch,
+    }
+    return {**task.options, **{name: value for name, value in own.items() if value is not None}}
+
+
+def _locations(found: tuple[Location, ...]) -> dict[int, str]:
+    """Return an id for each location: bucket and path, which a source and a sink of one place share."""
+    return {id(each): f"{each.bucket}/{each.path}" for each in found}
+
+
+def _entries(found: tuple[Location, ...], ids: Mapping[int, str]) -> list[dict[str, Any]]:
+    roles: dict[str, set[str]] = defaultdict(set)
+    for each in found:
+        roles[ids[id(each)]].add("source" if isinstance(each, Source) else "sink")
+    entries = []
+    for each in sorted(found, key=lambda location: isinstance(location, Sink)):
+        role = roles[ids[id(each)]]
+        entries.append(
+            {
+                "id": ids[id(each)],
+                "role": "both" if len(role) == 2 else next(iter(role)),
+                "provider": each.provider_name,
+                "bucket": each.bucket,
+                "path": each.path,
+                "prefix": each.template.prefix,
+                "format": each.file_format.name,
+                "uri": _uri(each),
+                "mode": each.mode if isinstance(each, Sink) else None,
+                "partition_by": list(each.partition_by) if isinstance(each, Sink) else [],
+            }
+        )
+    return entries
+
+
+def _uri(location: Location) -> str | None:
+    try:
+        return location.uri
+    except ConfigurationError:
+        return None  # a setting is missing, which matters when the pipeline runs
+
+
+def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:
+    annotation = parameter.annotation
+    required = parameter.default is parameter.empty
+    return {
+        "name": parameter.name,
+        "type": "" if annotation is parameter.empty else annotation if isinstance(annotation, str) else inspect.formatannotation(annotation),
+        "default": None if required else repr(parameter.default),
+        "required": required,
+    }
+
+
+def _line(task: Task[..., Any] | None) -> str | None:
+    code = getattr(inspect.unwrap(task.fn), "__code__", None) if task else None
+    return f"{_relative(code.co_filename)}:{code.co_firstlineno}" if code else None
+
+
+def _relative(file: str | None) -> str | None:
+    if file is None:
+        return None
+    path = Path(file)
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path.name
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can hold it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(str(item) for item in value)
+    return getattr(value, "__name__", None) or str(value)

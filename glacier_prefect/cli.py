@@ -1,0 +1,265 @@
+"""The command line: `glacier run`, `backfill`, `analyze`, `validate`.
+
+Thin: each command loads a pipeline, calls what Python users call too, and prints. Exit codes: 0 done, 1 failed, 2 bad usage or bad
+pipeline. Errors are shown without a traceback, unless `--debug` is given. Importing this loads neither Prefect nor a cloud SDK.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import webbrowser
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from glacier_prefect import __version__
+from glacier_prefect.errors import ConfigurationError, DefinitionError, GlacierError, UsageError, nearest
+from glacier_prefect.loading import load_pipeline, load_pipelines
+from glacier_prefect.pipeline import Pipeline
+
+app = App(
+    name="glacier",
+    help="Glacier: Prefect flows over Polars LazyFrames.",
+    version=__version__,
+    version_flags=["--version"],
+)
+File = Annotated[str, Parameter(help="A Python file, as in flow.py, or flow.py:name for one of several pipelines.")]
+Given = Annotated[
+    list[str] | None, Parameter(name=["--param", "-p"], help="A parameter as name=value; lists and dicts as JSON.", negative="")
+]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
+
+
+@app.command
+def run(
+    file: File,
+    /,
+    *,
+    param: Given = None,
+    date: Annotated[str | None, Parameter(help="The run's date, as in 2026-01-31; now if left out.")] = None,
+    json: Json = False,
+) -> None:
+    """Run a pipeline here."""
+    pipeline = load_pipeline(file)
+    parameters = _parameters(pipeline, param)
+    moment = _run_date(pipeline, date)
+    result = pipeline.run(run_date=moment, **parameters)
+    if json:
+        _print_json({"version": 1, "pipeline": pipeline.name, "result": _shown(result)})
+    else:
+        for line in _lines(result):
+            print(line)
+
+
+@app.command
+def backfill(
+    file: File,
+    /,
+    *,
+    from_: Annotated[str, Parameter(name="--from", help="First date.")],
+    to: Annotated[str, Parameter(help="Last date, included.")],
+    param: Given = None,
+    json: Json = False,
+) -> None:
+    """Run a pipeline once for each date, but for those that are committed already."""
+    pipeline = load_pipeline(file)
+    parameters = _parameters(pipeline, param)
+    first, last = _date(from_), _date(to)
+    if last < first:
+        raise UsageError(f"--to {last} is before --from {first}.")
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    outcome: dict[str, str] = {}
+    quiet = Console(stderr=True)
+    failed = None
+    for number, day in enumerate(days, start=1):
+        moment = _run_date(pipeline, day.isoformat())
+        if pipeline.is_committed(moment, parameters):
+            outcome[str(day)] = "committed"
+        else:
+            try:
+                pipeline.run(run_date=moment, **parameters)
+                outcome[str(day)] = "done"
+            except (DefinitionError, UsageError):
+                raise
+            except Exception as error:
+                outcome[str(day)], failed = "failed", failed or error
+                if not json:
+                    print(f"{day}: {_message(error)}", file=sys.stderr)
+        if quiet.is_terminal:
+            quiet.print(f"[{number}/{len(days)}] {day} {outcome[str(day)]}", highlight=False)
+    if json:
+        _print_json({"version": 1, "pipeline": pipeline.name, "dates": outcome})
+    else:
+        print(", ".join(f"{sum(value == word for value in outcome.values())} {word}" for word in ("done", "committed", "failed")))
+    if failed is not None:
+        raise SystemExit(1)
+
+
+@app.command
+def analyze(
+    file: File,
+    /,
+    *,
+    format: Annotated[Literal["text", "mermaid", "json", "html"], Parameter(help="What to print.")] = "text",
+    json: Json = False,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], help="Write to this file instead.")] = None,
+    open: Annotated[bool, Parameter(negative="", help="Write a page (analysis.html, or --output) and open it in a browser.")] = False,
+) -> None:
+    """Show what a pipeline is: its graph, what is computed where and why, what it reads and writes. Runs nothing."""
+    report = load_pipeline(file).analyze()
+    kind = "json" if json else "html" if open or (output is not None and output.suffix == ".html" and format == "text") else format
+    text = _rendered(report, kind, plain=output is not None)
+    if open and output is None:
+        output = Path("analysis.html")
+    if output is None:
+        print(text)
+        return
+    output.write_text(text + ("" if text.endswith("\n") else "\n"), encoding="utf-8")
+    print(f"Written to {output}", file=sys.stderr)
+    if open:
+        webbrowser.open(output.absolute().as_uri())
+
+
+@app.command
+def validate(files: Annotated[list[str], Parameter(help="Python files.")], /, *, json: Json = False) -> None:
+    """Check all pipelines of some files: names, dependencies, arguments, paths, order of reads and writes. Runs nothing."""
+    results: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            for name, pipeline in load_pipelines(file).items():
+                results.append({"file": file, "variable": name, "pipeline": pipeline.name, "nodes": len(pipeline.graph.nodes), "error": None})
+        except GlacierError as error:
+            results.append({"file": file, "variable": None, "pipeline": None, "nodes": 0, "error": str(error)})
+    if json:
+        _print_json({"version": 1, "pipelines": results})
+    for each in () if json else results:
+        print(f"{each['file']}: {each['error']}" if each["error"] else f"{each['file']}: {each['pipeline']} is valid, {each['nodes']} nodes")
+    if any(each["error"] for each in results):
+        raise SystemExit(2)
+
+
+def _rendered(report: dict[str, Any], kind: str, *, plain: bool) -> str:
+    from glacier_prefect import report as reports
+
+    if kind == "json":
+        return json.dumps(report, indent=2, ensure_ascii=False)
+    if kind == "mermaid":
+        return reports.render_mermaid(report)
+    if kind == "html":
+        return reports.render_html(report)
+    console = Console()
+    return reports.render_text(report, color=console.is_terminal and not plain, width=console.width if console.is_terminal else 100)
+
+
+def _parameters(pipeline: Pipeline, given: Sequence[str] | None) -> dict[str, Any]:
+    texts = {}
+    for each in given or ():
+        name, equals, text = each.partition("=")
+        if not equals:
+            raise UsageError(f"--param {each!r} is not name=value.")
+        if name not in pipeline.graph.signature.parameters:
+            raise UsageError(f"Pipeline {pipeline.name!r} has no parameter {name!r}. {nearest(name, pipeline.graph.signature.parameters)}")
+        texts[name] = text
+    parameters = pipeline.parse(texts) if texts else {}
+    needed = [
+        each.name for each in pipeline.graph.signature.parameters.values() if each.default is each.empty and each.name not in parameters
+    ]
+    if needed:
+        raise UsageError(f"Pipeline {pipeline.name!r} needs {', '.join(needed)}.\nHint: give it as --param {needed[0]}=VALUE.")
+    return parameters
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a date; expected one like '2026-01-31'.") from None
+
+
+def _run_date(pipeline: Pipeline, text: str | None) -> Any:
+    return None if text is None else pipeline.moment(text)
+
+
+def _lines(result: Any) -> Iterator[str]:
+    """Yield what a person wants to see of a result: frames as tables, written sinks as places."""
+    from glacier_prefect.exchange import is_frame
+    from glacier_prefect.sources import Location
+
+    if isinstance(result, dict):
+        for name, value in result.items():
+            first, *more = list(_lines(value)) or ["None"]
+            yield f"{name}: {first}" if not more else f"{name}:"
+            yield from [first, *more] if more else []
+    elif isinstance(result, list | tuple):
+        for value in result:
+            yield from _lines(value)
+    elif is_frame(result):
+        yield from str(result.lazy().head(10).collect()).splitlines()
+    elif isinstance(result, Location):
+        yield f"written to {result.uri}"
+    elif result is not None:
+        yield str(result)
+
+
+def _shown(result: Any) -> Any:
+    from glacier_prefect.exchange import is_frame
+    from glacier_prefect.sources import Location
+
+    if isinstance(result, dict):
+        return {str(name): _shown(value) for name, value in result.items()}
+    if isinstance(result, list | tuple):
+        return [_shown(value) for value in result]
+    if isinstance(result, Location):
+        return {"uri": result.uri}
+    if is_frame(result):
+        return {"columns": {name: str(dtype) for name, dtype in result.lazy().collect_schema().items()}}
+    return result if result is None or isinstance(result, str | int | float | bool) else str(result)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _message(error: BaseException) -> str:
+    text = str(error) if isinstance(error, GlacierError) else f"{type(error).__name__}: {error}"
+    notes = getattr(error, "__notes__", ())
+    return "\n".join([text, *(note for note in notes if not note.startswith("In the process of the task:"))])
+
+
+@contextmanager
+def _reported(debug: bool) -> Iterator[None]:
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if debug:
+            raise
+        print(f"Error: {_message(error)}", file=sys.stderr)
+        usage = isinstance(error, DefinitionError | UsageError | ConfigurationError)
+        raise SystemExit(2 if usage else 1) from None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with 0, 1 (failed) or 2 (bad usage or bad pipeline).
+
+    Args:
+        arguments: Words of the command line; those of the process if None.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        with _reported(debug):
+            try:
+                app(words, exit_on_error=False, print_error=False, result_action="return_value")
+            except CycloptsError as error:
+                raise UsageError(f"{error}\nHint: glacier --help") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,134 @@
+"""Everything that Glacier raises for a user's mistake or a failed promise.
+
+    GlacierError
+    ├── DefinitionError            the pipeline as written cannot work; raised when it is made
+    │   ├── DependencyError        (TypeError)   depends_on holds something that is not a Task
+    │   ├── OptionError            (TypeError)   an option, executor or keyword that does not exist
+    │   ├── ArgumentsError         (TypeError)   a task is called with arguments that it cannot take
+    │   ├── PlaceholderError       (TypeError)   a value that exists only during the run is used before it
+    │   ├── CycleError             (ValueError)  tasks wait for each other
+    │   ├── NameTakenError         (ValueError)  two different things under one name
+    │   ├── PathError              (ValueError)  a path, its fields or a value put into them
+    │   ├── FormatError            (ValueError)  a file format that is not known
+    │   └── OverlapError           (ValueError)  one location read and written with no order between the two
+    ├── UsageError                 (ValueError)  a command line or call that cannot be carried out
+    ├── ConfigurationError         (ValueError)  a setting is missing or contradicts another
+    ├── DataError                  (ValueError)  the data is not what was declared
+    │   ├── CheckError                           a check on rows failed; nothing was published
+    │   ├── SchemaError                          columns or types differ from the declared schema
+    │   └── TravelError            (TypeError)   a value that cannot leave the process
+    ├── SourceNotFoundError        (FileNotFoundError)
+    ├── SinkExistsError            (FileExistsError)
+    ├── NotAvailableError          (RuntimeError)  exists in Glacier, not in this version or installation
+    ├── ApiUnreachable             (ConnectionError)  a configured Prefect API does not answer
+    └── ApiRequired                (RuntimeError)  something needs a Prefect API and none is configured
+
+Each class also derives from the builtin that a caller would expect. This module imports nothing of Glacier.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GlacierError(Exception):
+    """Base of all errors that Glacier raises on purpose."""
+
+
+class DefinitionError(GlacierError):
+    """The pipeline as written cannot work."""
+
+
+class DependencyError(DefinitionError, TypeError):
+    """`depends_on` holds something that is not a Task."""
+
+
+class OptionError(DefinitionError, TypeError):
+    """An option, executor or keyword that does not exist, or a value that it cannot have."""
+
+
+class ArgumentsError(DefinitionError, TypeError):
+    """A task or pipeline is called with arguments that it cannot take."""
+
+
+class PlaceholderError(DefinitionError, TypeError):
+    """A value that exists only during the run is used while the pipeline is being made."""
+
+
+class CycleError(DefinitionError, ValueError):
+    """Tasks wait for each other; the message has the path of the cycle."""
+
+
+class NameTakenError(DefinitionError, ValueError):
+    """Two different things have one name."""
+
+
+class PathError(DefinitionError, ValueError):
+    """A path, its fields, or a value put into them is not allowed."""
+
+
+class FormatError(DefinitionError, ValueError):
+    """The file format is not known."""
+
+
+class OverlapError(DefinitionError, ValueError):
+    """One location is read and written, or written twice, with no order between the two."""
+
+
+class UsageError(GlacierError, ValueError):
+    """A command line or call that cannot be carried out."""
+
+
+class ConfigurationError(GlacierError, ValueError):
+    """A setting is missing or contradicts another."""
+
+
+class DataError(GlacierError, ValueError):
+    """The data is not what was declared."""
+
+
+class CheckError(DataError):
+    """A check on rows failed; nothing was published."""
+
+
+class SchemaError(DataError):
+    """Columns or types differ from the declared schema."""
+
+
+class TravelError(DataError, TypeError):
+    """A value cannot leave the process."""
+
+
+class SourceNotFoundError(GlacierError, FileNotFoundError):
+    """A source has no data at its location."""
+
+
+class SinkExistsError(GlacierError, FileExistsError):
+    """A sink with mode 'error' has data at its location already."""
+
+
+class NotAvailableError(GlacierError, RuntimeError):
+    """Something exists in Glacier, but not in this version or installation."""
+
+
+class ApiUnreachable(GlacierError, ConnectionError):
+    """A Prefect API is configured and does not answer."""
+
+
+class ApiRequired(GlacierError, RuntimeError):
+    """Something needs a Prefect API and none is configured."""
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """Return a hint for a misspelt word: the nearest known one, or all of them.
+
+    Args:
+        wrong: What was written.
+        known: The words that exist.
+    """
+    words = sorted(known)
+    match = difflib.get_close_matches(wrong, words, n=1)
+    if match:
+        return f"Did you mean {match[0]!r}?"
+    return f"Known: {', '.join(repr(word) for word in words)}." if words else "None exist."

@@ -1,0 +1,567 @@
+"""From a pipeline to a Prefect flow, and the run of one: each node is a task run, driven by a ready-queue of threads.
+
+What happens to frames around a task's body is in `plans`; what leans on Prefect's private parts is in `engine`. This
+module loads Prefect, so nothing imports it before something is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from glacier_prefect import engine  # before Prefect, which reports its import unless it is told not to
+
+# isort: split
+
+import prefect
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas import State
+from prefect.context import FlowRunContext, TagsContext, TaskRunContext
+from prefect.futures import PrefectFuture
+from prefect.schedules import Cron
+from prefect.states import Completed, Failed, Pending
+from pydantic import TypeAdapter, ValidationError
+
+from glacier_prefect import run_context
+from glacier_prefect.caching import GlacierSerializer, cache_options, call_fingerprint, mark_lazy
+from glacier_prefect.errors import ArgumentsError, GlacierError, OptionError, nearest
+from glacier_prefect.exchange import (
+    FrameLocation,
+    Packed,
+    Pick,
+    close_exchange,
+    is_frame,
+    is_lazy,
+    loads,
+    map_leaves,
+    open_exchange,
+)
+from glacier_prefect.graph import Graph, Node, ParameterRef, Ref, leaves
+from glacier_prefect.pipeline import Pipeline
+from glacier_prefect.plans import Plan, check_items, make_plan, opened
+from glacier_prefect.providers import LocalProvider, Provider
+from glacier_prefect.ready_queue import ReadyQueue, Work
+from glacier_prefect.run_context import RunContext
+from glacier_prefect.sources.local import LocalSink, LocalSource
+from glacier_prefect.tasks import Task, Unmapped, each_item
+
+RUN_DATE_TAG = "glacier:run_date="
+_run_date: ContextVar[datetime | None] = ContextVar("glacier_run_date", default=None)
+_nested: ContextVar[bool] = ContextVar("glacier_nested", default=False)
+
+
+def run(
+    pipeline: Pipeline, args: tuple[Any, ...], parameters: Mapping[str, Any], run_date: datetime | date | str | None
+) -> Any:
+    """Run a pipeline here; see `Pipeline.run`."""
+    try:
+        bound = pipeline.graph.signature.bind(*args, **parameters)
+    except TypeError as error:
+        known = pipeline.graph.signature.parameters
+        hint = next((nearest(name, known) for name in parameters if name not in known), "")
+        raise ArgumentsError(f"Pipeline {pipeline.name!r} cannot be run so: {error}. {hint}".strip()) from None
+    moment = pipeline.moment(run_date) if run_date is not None else None
+    reset = _run_date.set(moment)
+    tags = {*pipeline.tags, *([f"{RUN_DATE_TAG}{moment.isoformat()}"] if moment else [])}
+    try:
+        if FlowRunContext.get() is not None:
+            return pipeline.flow(**bound.arguments)
+        with contextlib.ExitStack() as stack:
+            if (api := engine.configured_api()) is not None:
+                engine.check_api(api)
+            else:
+                stack.enter_context(engine.serverless())
+            stack.enter_context(prefect.tags(*tags))
+            state = engine.run_flow(pipeline.flow, dict(bound.arguments))
+            return state.result()  # type: ignore[call-overload, unused-ignore]
+    finally:
+        _run_date.reset(reset)
+
+
+def _flow_tags(pipeline: Pipeline, tags: Iterable[str]) -> set[str]:
+    """Return the tags that are the flow run's alone: on a task run each would cost a look at its concurrency limit."""
+    return {*pipeline.tags, *(tag for tag in tags if tag.startswith(RUN_DATE_TAG))}
+
+
+@contextlib.contextmanager
+def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    reset = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(reset)
+
+
+def parse_parameters(pipeline: Pipeline, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return parameters given as texts as values of their declared types; see `Pipeline.parse`."""
+    known = pipeline.graph.signature.parameters
+    hints = {}
+    with contextlib.suppress(NameError, TypeError):
+        hints = inspect.get_annotations(pipeline.function, eval_str=True) if pipeline.function else {}
+    values = {}
+    for name, text in texts.items():
+        if name not in known:
+            raise OptionError(f"Pipeline {pipeline.name!r} has no parameter {name!r}. {nearest(name, known)}")
+        adapter: TypeAdapter[Any] = TypeAdapter(hints.get(name, Any))
+        try:
+            values[name] = adapter.validate_json(text)
+        except ValidationError:
+            try:
+                values[name] = adapter.validate_python(text)
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"]
+                raise OptionError(
+                    f"Parameter {name}={text!r} of pipeline {pipeline.name!r} does not fit its type: {reason}."
+                ) from None
+    return values
+
+
+def make_flow(pipeline: Pipeline) -> prefect.Flow[..., Any]:
+    """Return the Prefect flow of a pipeline, with the signature, docstring and module of its function."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        bound = pipeline.graph.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return _Run(pipeline, bound.arguments, nodes()).drive()
+
+    if pipeline.function is not None:
+        functools.update_wrapper(run, pipeline.function)
+        # Annotations that are texts (from __future__ import annotations) can only be read with the globals of the
+        # user's function.
+        with contextlib.suppress(NameError, AttributeError, TypeError, SyntaxError):
+            run.__annotations__ = inspect.get_annotations(pipeline.function, eval_str=True)
+            run.__dict__["__signature__"] = inspect.signature(pipeline.function, eval_str=True)
+    else:
+        run.__doc__, run.__name__ = pipeline.description, pipeline.variable or pipeline.name.replace("-", "_")
+        run.__dict__["__signature__"] = pipeline.graph.signature  # where inspect looks for it
+    run.__module__ = pipeline.module
+    run.__qualname__ = f"{pipeline.variable or run.__name__}.flow"
+    nodes = functools.cache(lambda: _node_tasks(pipeline))
+    options: dict[str, Any] = {"description": pipeline.description or None, **pipeline.options}
+    if options.get("persist_result"):
+        options.setdefault("result_serializer", GlacierSerializer())
+    if not pipeline.graph.signature.parameters:
+        options.setdefault("validate_parameters", False)  # there is nothing to validate, and it costs an import
+    flow: prefect.Flow[..., Any] = prefect.Flow(run, name=pipeline.name, **options)
+    if pipeline.file is not None:
+        engine.set_entrypoint(flow, f"{pipeline.file}:{run.__qualname__}")
+    return flow
+
+
+def serve(pipeline: Pipeline, name: str | None, options: Mapping[str, Any]) -> None:
+    """Serve a pipeline's flow until stopped; see `Pipeline.serve`."""
+    ours: dict[str, Any] = {"tags": list(pipeline.tags)}
+    if pipeline.schedule is not None and not options.keys() & {"cron", "interval", "rrule", "schedule", "schedules"}:
+        ours["schedule"] = Cron(pipeline.schedule, timezone=pipeline.timezone)
+    pipeline.flow.serve(name=name or pipeline.name, **ours | dict(options))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Body:
+    """The body of one node's task runs.
+
+    Attributes:
+        node: The node.
+        plan: How its inputs and result are treated.
+        context: The run, for tasks that run in other processes; else it comes from the context variable.
+    """
+
+    node: Node
+    plan: Plan
+    context: RunContext | None = None
+
+    def __call__(self, arguments: Mapping[str, Any]) -> Any:
+        context, attempt = self.context or run_context.current(), TaskRunContext.get()
+        assert context is not None
+        assert attempt is not None
+        # The name of a mapped task's run says which item it is; that of any other may be the user's own.
+        context = replace(context, node=attempt.task_run.name if self.node.kind == "map" else self.node.name)
+        with run_context.entered(context), _named_errors(self.plan):
+            inputs = self.plan.open(arguments)
+            if self.node.kind == "sink":
+                return self.plan.settle(self.node.call.write(inputs["frame"]))
+            if self.node.batch is None:
+                return self._run(inputs, arguments)
+            return [self._run(item, item) for item in each_item(self.node.name, inputs)]
+
+    def _run(self, inputs: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
+        task = self.node.call
+        mark = call_fingerprint(task, arguments) if self.plan.feeds_cache else None
+        timeout = task.options.get("timeout_seconds")
+        result = self.node.executor.run(task.fn, inputs, timeout=timeout, finish=self.plan.settle)
+        if mark is not None:
+            mark_lazy(result, mark)
+        return result
+
+
+@contextlib.contextmanager
+def _named_errors(plan: Plan) -> Iterator[None]:
+    """Name the tasks of the query in an error of Polars, and turn its panics into errors."""
+    try:
+        yield
+    except BaseException as error:
+        module = type(error).__module__
+        if module.startswith("pyo3_runtime"):
+            raise RuntimeError(f"Polars failed inside: {error}{_chain_text(plan)}") from error
+        if module.startswith("polars.") and len(plan.chain) > 1 and error.args and isinstance(error.args[0], str):
+            error.args = (error.args[0] + _chain_text(plan), *error.args[1:])
+        raise
+
+
+def _chain_text(plan: Plan) -> str:
+    return f"\n\nThe query is made of the tasks {' -> '.join(plan.chain)}." if len(plan.chain) > 1 else ""
+
+
+def _node_tasks(pipeline: Pipeline, context: RunContext | None = None) -> dict[str, prefect.Task[..., Any]]:
+    """Return a Prefect task for each node but sub-flows; `context` travels with tasks that run in other processes."""
+    graph, cache = pipeline.graph, exchange_root(pipeline).parent / "cache"
+    return {name: _node_task(graph, node, cache, context) for name, node in graph.nodes.items() if node.kind != "flow"}
+
+
+def _node_task(graph: Graph, node: Node, cache: Path, context: RunContext | None) -> prefect.Task[..., Any]:
+    body = _Body(node=node, plan=make_plan(graph, node.name), context=context)
+    call = node.call
+    function = _function(body, call.fn if isinstance(call, Task) else _write_signature)
+    options = dict(call.options) if isinstance(call, Task) else {}
+    if node.executor.crosses and "timeout_seconds" in options:
+        options.pop("timeout_seconds")  # the executor stops the body itself
+    if isinstance(call, Task):
+        options = cache_options(call, options, cache, context)
+    else:
+        options["cache_policy"] = NO_CACHE
+    named = {"task_run_name": _escaped(node.name)} if node.kind != "map" else {}
+    described = inspect.getdoc(call.fn) if isinstance(call, Task) else f"Write {call.bucket}/{call.path}."
+    return prefect.Task(fn=function, name=node.name, **{"description": described, **named, **options})
+
+
+def _write_signature(frame: Any) -> Any:
+    """Write the frame to its sink."""
+
+
+def _function(body: _Body, like: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(like)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        result = body(signature.bind(*args, **kwargs).arguments)
+        if body.plan.computed or not _holds_lazy(result):
+            return result
+        return Completed(name="Lazy", message=f"Computed in {body.plan.computed_in!r}", data=result)
+
+    functools.update_wrapper(run, like)
+    run.__signature__ = signature  # type: ignore[attr-defined]  # what inspect looks for
+    return run
+
+
+def _holds_lazy(value: Any) -> bool:
+    return any(is_lazy(leaf) for leaf in leaves(value))
+
+
+def _holds_frames(value: Any) -> bool:
+    return any(is_frame(leaf) or isinstance(leaf, FrameLocation) for leaf in leaves(value))
+
+
+def _escaped(name: str) -> str:
+    return name.replace("{", "{{").replace("}", "}}")
+
+
+class _Run:
+    """One run of a pipeline's flow."""
+
+    def __init__(
+        self, pipeline: Pipeline, parameters: Mapping[str, Any], tasks: Mapping[str, prefect.Task[..., Any]]
+    ) -> None:
+        flow_context = FlowRunContext.get()
+        assert flow_context is not None
+        assert flow_context.flow_run is not None
+        self.pipeline, self.graph, self.parameters = pipeline, pipeline.graph, parameters
+        self.flow_run, self.runner = flow_context.flow_run, flow_context.task_runner
+        self.nested = _nested.get()
+        root = exchange_root(pipeline)
+        self.context = RunContext(
+            run_id=str(self.flow_run.id),
+            node="",
+            parameters={
+                name: value
+                for name, value in parameters.items()
+                if not is_frame(value) and not isinstance(value, FrameLocation)
+            },
+            run_date=self._moment(),
+            exchange=str(open_exchange(root, str(self.flow_run.id), keep=not engine.is_serverless())),
+        )
+        self.tasks = _node_tasks(pipeline, self.context) if self.graph.runner else tasks
+        self.states: dict[str, Any] = {}
+
+    def _moment(self) -> datetime:
+        """The run's date: given to `run`, noted on the flow run, its parent's, or its scheduled start."""
+        zone = ZoneInfo(self.pipeline.timezone)
+        if (given := _run_date.get()) is not None:
+            return given.astimezone(zone)
+        for tag in self.flow_run.tags:
+            if tag.startswith(RUN_DATE_TAG):
+                return datetime.fromisoformat(tag.removeprefix(RUN_DATE_TAG)).astimezone(zone)
+        start = self.flow_run.expected_start_time or datetime.now(zone)
+        return start.astimezone(zone)
+
+    def drive(self) -> Any:
+        """Run all nodes and return what the pipeline function returned; raises what the first failing node raised."""
+        stop = run_context.stop.get() or threading.Event()  # one for a run and its sub-flows
+        try:
+            with (
+                run_context.entered(self.context),
+                _set(_nested, False),
+                _set(_run_date, self.context.run_date),
+                TagsContext(
+                    current_tags=TagsContext.get().current_tags - _flow_tags(self.pipeline, self.flow_run.tags)
+                ),
+                _set(run_context.stop, stop),
+            ):
+                if self.graph.runner:
+                    self._submit_all()
+                else:
+                    ReadyQueue(self._upstream(), self._run_node, self._threads(), stop).run()
+        except BaseException:
+            stop.set()
+            raise
+        self._raise_failures()
+        result = _values(self._resolved(self.graph.result))
+        if self.nested:
+            return result
+        result = opened(result)
+        if not _holds_frames(result):
+            close_exchange(Path(self.context.exchange))
+        return result
+
+    # -- threads -------------------------------------------------------------------------------------------------------
+
+    def _upstream(self) -> dict[str, tuple[str, ...]]:
+        return {name: node.upstream for name, node in self.graph.nodes.items()}
+
+    def _threads(self) -> int:
+        given = getattr(self.runner, "_max_workers", None) if "task_runner" in self.pipeline.options else None
+        return max(1, given or min((os.cpu_count() or 1) + 4, 32))
+
+    def _run_node(self, name: str) -> Sequence[Work] | None:
+        node = self.graph.nodes[name]
+        try:
+            if node.kind == "map":
+                return self._map_parts(node)
+            if node.kind == "flow":
+                self.states[name] = self._run_flow(node)
+            else:
+                self.states[name] = engine.run_task(self.tasks[name], self._resolved(node.arguments), self._after(node))
+        except GlacierError as error:
+            self.states[name] = Failed(data=error, message=str(error))
+        return None
+
+    def _after(self, node: Node) -> list[State[Any]]:
+        return [state for name in node.after if name not in node.inputs for state in _flat(self.states[name])]
+
+    def _map_parts(self, node: Node) -> Sequence[Work] | None:
+        task, arguments, after = self.tasks[node.name], self._resolved(node.arguments), self._after(node)
+        if not all(state.is_completed() for name in node.upstream for state in _flat(self.states[name])):
+            self.states[node.name] = engine.run_task(task, arguments, after)  # which Prefect finds not ready
+            return None
+        calls = self._map_calls(node, arguments)
+        mapped = self.states[node.name] = _Mapped([None] * len(calls), _sizes(node, calls))
+
+        def part(place: int, call: _MapCall) -> None:
+            mapped.states[place] = engine.run_task(
+                task.with_options(task_run_name=_escaped(call.name)), call.arguments, after
+            )
+
+        return [functools.partial(part, place, call) for place, call in enumerate(calls)]
+
+    def _map_calls(self, node: Node, arguments: Mapping[str, Any]) -> list[_MapCall]:
+        """Return name, arguments and number of items of each task run of a mapped task."""
+        bound = {name: _items(value) for name, value in arguments.items()}
+        check_items(node.name, bound)
+        items = each_item(node.name, bound)
+        if node.batch is None:
+            return [_MapCall(f"{node.name}[{place}]", item, 1) for place, item in enumerate(items)]
+        calls = []
+        for start in range(0, len(items), node.batch):
+            part = items[start : start + node.batch]
+            call = {
+                name: value if isinstance(value, Unmapped) else [item[name] for item in part]
+                for name, value in bound.items()
+            }
+            calls.append(_MapCall(f"{node.name}[{start}:{start + len(part)}]", call, len(part)))
+        return calls
+
+    def _run_flow(self, node: Node) -> State[Any]:
+        upstream = [state for name in node.upstream for state in _flat(self.states[name])]
+        if not all(state.is_completed() for state in upstream):
+            return Pending(name="NotReady", message="An upstream node did not complete.")
+        flow, arguments = node.call.flow, self._resolved(node.arguments)
+        if _holds_frames(_values(arguments)):  # which are locations here, and no type that a parameter can have
+            flow = flow.with_options(validate_parameters=False)
+        with _set(_nested, True):
+            return engine.run_subflow(flow, arguments, upstream)
+
+    # -- Prefect's task runners ----------------------------------------------------------------------------------------
+
+    def _submit_all(self) -> None:
+        futures: dict[str, Any] = {}
+        self.states = futures
+        for name, node in self.graph.nodes.items():
+            after = [future for each in node.after if each not in node.inputs for future in _flat(futures[each])]
+            if node.kind == "task" or node.kind == "sink":
+                futures[name] = self._submitted(name, name, self._resolved(node.arguments), after)
+                continue
+            waited = {each: self._waited(futures[each]) for each in node.upstream}
+            self.states = {**futures, **waited}
+            try:
+                if node.kind == "flow":
+                    futures[name] = self._run_flow(node)
+                elif not all(state.is_completed() for each in waited.values() for state in _flat(each)):
+                    futures[name] = Pending(name="NotReady", message="An upstream node did not complete.")
+                else:
+                    calls = self._map_calls(node, self._resolved(node.arguments))
+                    futures[name] = _Mapped(
+                        [self._submitted(name, call.name, call.arguments, after) for call in calls], _sizes(node, calls)
+                    )
+            except GlacierError as error:
+                futures[name] = Failed(data=error, message=str(error))
+            finally:
+                self.states = futures
+        self.states = {name: self._waited(future) for name, future in futures.items()}
+
+    def _submitted(self, name: str, label: str, arguments: Mapping[str, Any], after: list[Any]) -> PrefectFuture[Any]:
+        task = self.tasks[name].with_options(task_run_name=_escaped(label))
+        bound = inspect.BoundArguments(inspect.signature(task.fn), OrderedDict(arguments))
+        future: PrefectFuture[Any] = task.submit(*bound.args, **bound.kwargs, wait_for=after)
+        return future
+
+    @staticmethod
+    def _waited(value: Any) -> Any:
+        if isinstance(value, _Mapped):
+            return _Mapped([_Run._waited(each) for each in value.states], value.sizes)
+        if isinstance(value, PrefectFuture):
+            value.wait()
+            return value.state
+        return value
+
+    # -- values --------------------------------------------------------------------------------------------------------
+
+    def _resolved(self, value: Any) -> Any:
+        """Put states (or futures) of task runs and parameters in place of references."""
+        if isinstance(value, Ref):
+            state = self.states[value.node]
+            if isinstance(state, _Mapped):
+                return Pick(state.items(), value.path)
+            return Pick(state, value.path) if value.path else state
+        if isinstance(value, ParameterRef):
+            given = self.parameters[value.parameter]
+            return Pick(given, value.path) if value.path else given
+        if isinstance(value, Unmapped):
+            return Unmapped(self._resolved(value.value))
+        if type(value) is dict or isinstance(value, Mapping):
+            return {key: self._resolved(item) for key, item in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(self._resolved(item) for item in value)
+        return value
+
+    def _raise_failures(self) -> None:
+        failed = [
+            (name, state)
+            for name in self.graph.nodes
+            for state in _flat(self.states[name])
+            if state.is_failed() or state.is_crashed() or state.is_cancelled()
+        ]
+        if not failed:
+            return
+        name, state = failed[0]
+        error = state.result(raise_on_failure=False)
+        error = error if isinstance(error, BaseException) else GlacierError(state.message or str(state))
+        others = [other for other, _ in failed[1:] if other != name]
+        error.add_note(
+            f"In task {name!r} of pipeline {self.pipeline.name!r}."
+            + (f" These failed too: {', '.join(others)}." if others else "")
+        )
+        raise error
+
+
+@dataclass(frozen=True)
+class _MapCall:
+    """One task run of a mapped task: its name, its arguments, and the number of items in it."""
+
+    name: str
+    arguments: dict[str, Any]
+    count: int
+
+
+@dataclass
+class _Mapped:
+    """The task runs of a mapped task.
+
+    Attributes:
+        states: State (or future) of each task run.
+        sizes: Number of items in each, None if each is one item.
+    """
+
+    states: list[Any]
+    sizes: list[int] | None
+
+    def items(self) -> list[Any]:
+        """Return what stands for the result of each item, in order."""
+        if self.sizes is None:
+            return self.states
+        return [
+            Pick(state, (place,)) for state, size in zip(self.states, self.sizes, strict=True) for place in range(size)
+        ]
+
+
+def _sizes(node: Node, calls: list[_MapCall]) -> list[int] | None:
+    return None if node.batch is None else [call.count for call in calls]
+
+
+def _flat(state: Any) -> list[Any]:
+    return state.states if isinstance(state, _Mapped) else [state]
+
+
+def _values(value: Any) -> Any:
+    """Put results in place of states, and take the parts that are picked; frames stay where they are."""
+
+    def leaf(item: Any, _: tuple[Any, ...]) -> Any:
+        if isinstance(item, State):
+            return engine.value_of(item)
+        if isinstance(item, Pick):
+            return Pick(_values(item.value), item.path).open(lambda part: part)
+        return item
+
+    return map_leaves(value, leaf)
+
+
+def _items(value: Any) -> Any:
+    """Return the items of one argument of a mapped task, each as what stands for it."""
+    if isinstance(value, list | tuple | Unmapped):
+        return value
+    if isinstance(value, Pick) and isinstance(value.value, list) and not value.path:
+        return value.value  # the result of another mapped task
+    found = _values(value)
+    if isinstance(found, Packed):
+        found = loads(found.data)
+    if not isinstance(found, list | tuple) or not isinstance(value, State | Pick):
+        return found
+    state, path = (value, ()) if isinstance(value, State) else (value.value, value.path)
+    return [Pick(state, (*path, place)) for place in range(len(found))]
+
+
+def exchange_root(pipeline: Pipeline) -> Path:
+    """Return the folder in which runs of a pipeline hand frames on: beside its data."""
+    bases = [each.base_path for each in pipeline.graph.locations if isinstance(each, LocalSink | LocalSource)]
+    if not bases:
+        provider = Provider.from_env()
+        bases = [str(provider.base_path)] if isinstance(provider, LocalProvider) else [str(LocalProvider().base_path)]
+    return Path(bases[0]).absolute() / ".glacier" / "exchange"

@@ -1,0 +1,92 @@
+"""Finding pipelines in a user's file. Imports no more of Glacier than `pipeline`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from glacier_prefect.errors import GlacierError, UsageError, nearest
+from glacier_prefect.pipeline import Pipeline
+
+
+def load_pipelines(target: str) -> dict[str, Pipeline]:
+    """Return the pipelines of a file by the name of their variable.
+
+    Args:
+        target: `flows/daily.py`, or `flows/daily.py:daily_orders` for one of several.
+
+    Raises:
+        UsageError: The file is missing, cannot be imported, or has no such pipeline.
+    """
+    file, _, wanted = target.partition(":") if not Path(target).is_file() else (target, "", "")
+    module = _import(Path(file))
+    found: dict[str, Pipeline] = {}
+    for name, value in vars(module).items():
+        if isinstance(value, Pipeline) and value not in found.values() and not name.startswith("_"):
+            found[name] = value
+    if not found:
+        raise UsageError(f"{file} has no pipeline.\nHint: decorate a function with @pipeline, or bind Pipeline(...) to a name at the top level.")
+    if not wanted:
+        return found
+    chosen = {name: each for name, each in found.items() if wanted in (name, each.name)}
+    if not chosen:
+        raise UsageError(f"{file} has no pipeline {wanted!r}. {nearest(wanted, found)}")
+    return chosen
+
+
+def load_pipeline(target: str) -> Pipeline:
+    """Return the one pipeline of a file; see `load_pipelines`.
+
+    Raises:
+        UsageError: There are several and none is chosen.
+    """
+    found = load_pipelines(target)
+    own = {name: each for name, each in found.items() if each.file and Path(each.file) == Path(target.partition(":")[0]).resolve()} or found
+    if len(own) > 1:
+        choices = ", ".join(f"{target}:{name}" for name in own)
+        raise UsageError(f"{target} has {len(own)} pipelines; say which: {choices}.")
+    return next(iter(own.values()))
+
+
+def _import(file: Path) -> ModuleType:
+    if not file.is_file():
+        here = sorted(str(each) for each in file.parent.glob("*.py")) if file.parent.is_dir() else []
+        raise UsageError(f"There is no file {str(file)!r}. {nearest(str(file), here)}")
+    if file.suffix != ".py":
+        raise UsageError(f"{str(file)!r} is not a Python file.")
+    file = file.resolve()
+    folder, parts = file.parent, [file.stem]
+    while (folder / "__init__.py").exists():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    if parts[-1] == "__init__":
+        parts.pop()
+    name = ".".join(parts)
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(name)
+    except GlacierError:
+        raise
+    except Exception as error:
+        place = _place(error, file)
+        raise UsageError(f"{file.name} cannot be imported: {type(error).__name__}: {error}{place}") from error
+    if Path(getattr(module, "__file__", None) or "").resolve() != file:
+        raise UsageError(
+            f"{str(file)!r} has the name of another module, {name!r} ({getattr(module, '__file__', 'built in')}).\nHint: rename the file."
+        )
+    return module
+
+
+def _place(error: BaseException, file: Path) -> str:
+    trace, line = error.__traceback__, None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(file):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError):
+        line = error.lineno
+    return f" ({file.name}, line {line})" if line else ""

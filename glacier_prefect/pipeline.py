@@ -1,0 +1,355 @@
+"""`Pipeline` and `@pipeline`: a checked, ordered, frozen graph of task calls, and what can be done with it.
+
+Making, checking and analysing a pipeline loads neither Prefect nor a cloud SDK; `flow` and `run` load `flows` and Prefect when used.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+from zoneinfo import ZoneInfo
+
+from glacier_prefect import graph as graphs
+from glacier_prefect import tracing
+from glacier_prefect.errors import ConfigurationError, DefinitionError, DependencyError, OptionError, UsageError, nearest
+from glacier_prefect.graph import Graph
+from glacier_prefect.sources.paths import RUN_DATE
+from glacier_prefect.tasks import Task
+
+if TYPE_CHECKING:
+    import prefect
+
+PREFECT_FLOW_OPTIONS = frozenset(
+    {
+        "cache_result_in_memory",
+        "description",
+        "flow_run_name",
+        "log_prints",
+        "on_cancellation",
+        "on_completion",
+        "on_crashed",
+        "on_failure",
+        "on_running",
+        "persist_result",
+        "result_serializer",
+        "result_storage",
+        "retries",
+        "retry_delay_seconds",
+        "task_runner",
+        "timeout_seconds",
+        "validate_parameters",
+        "version",
+    }
+)
+OWN_OPTIONS = frozenset({"name", "schedule", "timezone", "tags"})
+THREAD_RUNNERS = frozenset({"ThreadPoolTaskRunner", "ConcurrentTaskRunner"})
+FORBIDDEN_IN_NAMES = "/%&><"  # Prefect's, checked against the installed version by a test
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Pipeline:
+    """A checked, ordered, frozen graph of task calls.
+
+    Made by `@pipeline` from a function, or by `Pipeline("name", tasks=[last_task])` from the dependencies that tasks declare.
+
+    Attributes:
+        name: Name of the flow.
+        graph: The nodes and their order.
+        function: The pipeline function, None for a declared pipeline.
+        module: Name of the module that it was made in.
+        file: That module's file, None if it has none.
+        schedule: Cron expression, None for no schedule.
+        timezone: Timezone of the schedule and of `run_date`.
+        tags: Tags of its flow runs and deployment.
+        options: Options of Prefect's flow decorator.
+    """
+
+    name: str
+    graph: Graph
+    function: Callable[..., Any] | None
+    module: str
+    file: str | None
+    schedule: str | None
+    timezone: str
+    tags: tuple[str, ...]
+    options: Mapping[str, Any]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        tasks: Iterable[Task[..., Any]] | Task[..., Any],
+        schedule: str | None = None,
+        timezone: str = "UTC",
+        tags: Iterable[str] = (),
+        **options: Any,
+    ) -> None:
+        """Declare a pipeline by its last tasks; all that they depend on belongs to it.
+
+        Args:
+            name: Name of the flow.
+            tasks: The last tasks.
+            schedule: Cron expression.
+            timezone: Timezone of the schedule and of `run_date`.
+            tags: Tags of its flow runs and deployment.
+            options: Options of Prefect's flow decorator.
+        """
+        if not isinstance(name, str) or not name:
+            raise OptionError(f"Pipeline has the name {name!r}; expected a str, as in Pipeline('daily-orders', tasks=[...]).")
+        where = f"pipeline {name!r}"
+        given = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
+        for each in given:
+            if not isinstance(each, Task):
+                raise DependencyError(
+                    f"tasks of {where} contains {each!r} ({type(each).__name__}); expected Task objects.\n"
+                    "Hint: pass functions decorated with @task, not their names."
+                )
+        if not given:
+            raise DefinitionError(f"{where} has no tasks; name its last ones, as in Pipeline({name!r}, tasks=[final_step]).")
+        settings = {"schedule": schedule, "timezone": timezone, "tags": tags, **options}
+        self._set(name, settings, graphs.declared(given, where), None, _calling_module())
+
+    def _set(self, name: str, settings: Mapping[str, Any], graph: Graph, function: Callable[..., Any] | None, module: str) -> None:
+        where = f"pipeline {name!r}"
+        _check_settings(settings, where)
+        if wrong := [letter for letter in FORBIDDEN_IN_NAMES if letter in name]:
+            raise OptionError(f"{where} has {wrong[0]!r} in its name, which a Prefect flow cannot have.")
+        timezone = settings.get("timezone") or "UTC"
+        _check_schedule(settings.get("schedule"), timezone, where)
+        options = {key: value for key, value in settings.items() if key not in OWN_OPTIONS}
+        graph = replace(graph, runner=_process_runner(options.get("task_runner")))
+        graph.check_travel(where)
+        tags = settings.get("tags") or ()
+        values = {
+            "name": name,
+            "graph": graph,
+            "function": function,
+            "module": module,
+            "file": _file_of(function, module),
+            "schedule": settings.get("schedule"),
+            "timezone": timezone,
+            "tags": (tags,) if isinstance(tags, str) else tuple(tags),
+            "options": options,
+        }
+        if function is not None:
+            values |= {name: getattr(function, name) for name in ("__doc__", "__name__", "__qualname__", "__module__")}
+        for attribute, value in values.items():
+            object.__setattr__(self, attribute, value)
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self.name!r}, {len(self.graph.nodes)} nodes>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the pipeline; in another pipeline's function, add it as a sub-flow."""
+        if (tracer := tracing.active.get()) is not None:
+            return tracer.call_pipeline(self, args, kwargs)
+        return self.run(*args, **kwargs)
+
+    @functools.cached_property
+    def flow(self) -> prefect.Flow[..., Any]:
+        """The Prefect flow, made on first use; `<file>:<variable>.flow` is its entrypoint."""
+        return _flows().make_flow(self)
+
+    @functools.cached_property
+    def variable(self) -> str | None:
+        """The module-level name that the pipeline is bound to, None if there is none."""
+        if self.function is not None and getattr(sys.modules.get(self.module), self.function.__name__, None) is self:
+            return self.function.__name__
+        module = sys.modules.get(self.module)
+        return next((name for name, value in vars(module).items() if value is self), None) if module else None
+
+    @functools.cached_property
+    def description(self) -> str:
+        """The docstring of the function, or the option of that name."""
+        return self.options.get("description") or (inspect.getdoc(self.function) if self.function else "") or ""
+
+    def run(self, *args: Any, run_date: datetime | date | str | None = None, **parameters: Any) -> Any:
+        """Run the pipeline here and return what its function returned; frames in it are scans.
+
+        With a Prefect API configured (`PREFECT_API_URL`, an active profile) the run is reported there; else Prefect's own engine runs
+        it without any server.
+
+        Args:
+            args: Parameters of the pipeline, by position.
+            run_date: The date that it is run for; now if None.
+            parameters: Parameters of the pipeline, by name.
+
+        Raises:
+            ApiUnreachable: A Prefect API is configured and does not answer.
+        """
+        return _flows().run(self, args, parameters, run_date)
+
+    def serve(self, name: str | None = None, **options: Any) -> None:
+        """Serve the flow: register a deployment and run what is triggered, until stopped; options as in Prefect's `Flow.serve`."""
+        self.require_variable("served")
+        self.flow.serve(name=name or self.name, **({"cron": self.schedule} if self.schedule else {}) | options)
+
+    def require_variable(self, what: str) -> str:
+        """Return the name that a worker finds the pipeline under.
+
+        Raises:
+            ConfigurationError: It is bound to no module-level name.
+        """
+        if self.variable is None or self.file is None:
+            raise ConfigurationError(
+                f"Pipeline {self.name!r} is bound to no module-level name in {self.module}, so it can be run here, but not {what}: "
+                f"a worker could not find it.\nHint: assign it to a name at the top level of its file."
+            )
+        return self.variable
+
+    def moment(self, given: datetime | date | str) -> datetime:
+        """Return a date or moment, or its text, as a moment in the pipeline's timezone.
+
+        Raises:
+            UsageError: It is none.
+        """
+        if isinstance(given, str):
+            try:
+                given = datetime.fromisoformat(given)
+            except ValueError:
+                raise UsageError(f"{given!r} is not a date; expected one like '2026-01-31' or '2026-01-31T06:00'.") from None
+        if not isinstance(given, datetime):
+            given = datetime.combine(given, time())
+        zone = ZoneInfo(self.timezone)
+        return given.replace(tzinfo=zone) if given.tzinfo is None else given.astimezone(zone)
+
+    def is_committed(self, run_date: datetime, parameters: Mapping[str, Any]) -> bool:
+        """Whether every sink whose path has `{run_date}` has its data for that date; False if there is none such.
+
+        Args:
+            run_date: The date.
+            parameters: Parameters of the pipeline; defaults are filled in.
+        """
+        bound = self.graph.signature.bind(**parameters)
+        bound.apply_defaults()
+        dated = [sink for _, sink in self.graph.sinks if RUN_DATE in sink.template.fields]
+        values = {**bound.arguments, RUN_DATE: run_date}
+        return bool(dated) and all(sink.twin().at(values).exists() for sink in dated)
+
+    def analyze(self) -> dict[str, Any]:
+        """Return what the pipeline is, as plain data: nodes, edges, locations, executors (version 1 of `glacier analyze --json`)."""
+        from glacier_prefect.analysis import analyze
+
+        return analyze(self)
+
+    def parse(self, texts: Mapping[str, str]) -> dict[str, Any]:
+        """Return parameters given as texts (on a command line) as values of their declared types.
+
+        Args:
+            texts: Text by parameter name; lists and dicts are written as JSON.
+
+        Raises:
+            OptionError: A parameter does not exist, or its text does not fit its type.
+        """
+        return _flows().parse_parameters(self, texts)
+
+
+def _flows() -> Any:
+    # The one place that looks up: running is asked of a pipeline, and needs Prefect, which declaring one must not load.
+    return importlib.import_module("glacier_prefect.flows")
+
+
+@overload
+def pipeline(function: Callable[..., Any], /) -> Pipeline: ...
+
+
+@overload
+def pipeline(
+    *,
+    name: str | None = None,
+    schedule: str | None = None,
+    timezone: str = "UTC",
+    tags: Iterable[str] = (),
+    **options: Any,
+) -> Callable[[Callable[..., Any]], Pipeline]: ...
+
+
+def pipeline(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
+    """Make a function a pipeline: it is called once, with placeholders, and the calls that it makes become the graph.
+
+    Args:
+        function: The function, when used as `@pipeline` without arguments.
+        settings: `name`; `schedule`, a cron expression; `timezone` of the schedule and of `run_date`; `tags`; and every option of
+            Prefect's flow decorator (`retries`, `timeout_seconds`, `task_runner`, ...).
+
+    Example:
+        ```python
+        @pipeline(name="daily-orders", schedule="0 6 * * *", timezone="Europe/Paris")
+        def daily_orders(limit: int = 1000):
+            return out.write(aggregate(clean(load_data(raw))))
+        ```
+    """
+    if function is not None:
+        return _called(function, settings)
+    _check_settings(settings, "@pipeline")
+    return lambda function: _called(function, settings)
+
+
+def _called(function: Callable[..., Any], settings: Mapping[str, Any]) -> Pipeline:
+    if isinstance(function, Task) or not inspect.isfunction(function):
+        raise OptionError(f"@pipeline is used on {function!r} ({type(function).__name__}); expected a plain function.")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise DefinitionError(
+            f"Pipeline function {function.__name__!r} is async or a generator; it only describes the pipeline.\n"
+            "Hint: make it a plain function; tasks may be async."
+        )
+    name = settings.get("name") or function.__name__.replace("_", "-")
+    where = f"pipeline {name!r}"
+    if RUN_DATE in inspect.signature(function).parameters:
+        raise DefinitionError(f"{where} has a parameter named {RUN_DATE!r}, which is the date that each run has by itself.")
+    _check_settings(settings, where)
+    made = object.__new__(Pipeline)
+    made._set(name, settings, graphs.trace(function, where), function, function.__module__)
+    return made
+
+
+def _check_settings(settings: Mapping[str, Any], where: str) -> None:
+    known = OWN_OPTIONS | PREFECT_FLOW_OPTIONS
+    for option in settings:
+        if option not in known:
+            raise OptionError(f"{where} has the unknown option {option!r}. {nearest(option, known)}")
+
+
+def _check_schedule(schedule: Any, timezone: Any, where: str) -> None:
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, ValueError, TypeError, OSError):
+        from zoneinfo import available_timezones
+
+        raise OptionError(f"{where} has the unknown timezone {timezone!r}. {nearest(str(timezone), available_timezones())}") from None
+    if schedule is None:
+        return
+    from cronsim import CronSim, CronSimError
+
+    try:
+        CronSim(schedule, datetime(2000, 1, 1))
+    except (CronSimError, TypeError, AttributeError):
+        raise OptionError(f"{where} has schedule={schedule!r}; expected a cron expression, as in '0 6 * * *' (6:00 every day).") from None
+
+
+def _process_runner(runner: Any) -> str | None:
+    """Return the name of a task runner that runs tasks in other processes, None for threads."""
+    if runner is None:
+        return None
+    kind = runner if isinstance(runner, type) else type(runner)
+    return None if kind.__name__ in THREAD_RUNNERS else kind.__name__
+
+
+def _calling_module() -> str:
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", "__main__")) if frame else "__main__"
+
+
+def _file_of(function: Callable[..., Any] | None, module: str) -> str | None:
+    file = function.__code__.co_filename if function else getattr(sys.modules.get(module), "__file__", None)
+    return os.path.abspath(file) if file and Path(file).is_file() else None

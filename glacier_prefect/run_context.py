@@ -1,0 +1,75 @@
+"""What a node knows of the run that it is part of: ids, parameters, the run's date.
+
+Carried in a context variable and, where a node runs in another process, beside its inputs. Imports nothing of Glacier.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """One node's place in a run.
+
+    Attributes:
+        run_id: Id of the flow run; the same when Prefect retries that run.
+        node: Name of the node, with `[i]` for an item of a mapped task.
+        parameters: The pipeline's parameters.
+        run_date: Scheduled start, in the pipeline's timezone.
+        exchange: Folder or URI under which this run hands data on.
+    """
+
+    run_id: str
+    node: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    run_date: datetime | None = None
+    exchange: str
+
+    @property
+    def token(self) -> str:
+        """Name of this run and node, the same for each attempt, safe in a file name."""
+        safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in self.node)
+        unlike = "" if safe == self.node else f"-{zlib.crc32(self.node.encode()):08x}"
+        return f"{self.run_id}-{safe[:80]}{unlike}"
+
+    @property
+    def cache(self) -> Path:
+        """Folder for what outlives the run: results that stand for later ones."""
+        return Path(self.exchange).parents[1] / "cache"
+
+
+_current: ContextVar[RunContext | None] = ContextVar("glacier_run_context", default=None)
+
+
+stop: ContextVar[threading.Event | None] = ContextVar("glacier_stop", default=None)
+"""Set when the run ends early; everything that waits looks at it."""
+
+
+def stopping() -> bool:
+    """Whether the run that is going on here is to end."""
+    event = stop.get()
+    return event is not None and event.is_set()
+
+
+def current() -> RunContext | None:
+    """Return the context of the node that is running here, None outside a run."""
+    return _current.get()
+
+
+@contextmanager
+def entered(context: RunContext) -> Iterator[RunContext]:
+    """Make `context` the current one within a `with` block."""
+    reset = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(reset)

@@ -1,0 +1,287 @@
+"""Sources and sinks: one location, one format; what is the same on every store.
+
+A subclass for a store says how its data is opened and published. Nothing here imports a cloud SDK or Prefect, and constructing
+a source or sink makes no call.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from glacier_prefect import run_context, tracing
+from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, PathError, nearest
+from glacier_prefect.sources.checks import check_rows, check_schema, check_storable, declared_checks, declared_schema
+from glacier_prefect.sources.formats import Format, format_of
+from glacier_prefect.sources.paths import RUN_DATE, PathTemplate
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Mode = Literal["overwrite", "error", "append"]
+MODES: tuple[Mode, ...] = ("overwrite", "error", "append")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Location(ABC):
+    """A place in a bucket and the format of the data there.
+
+    Attributes:
+        bucket: Name of the bucket or container as written in code.
+        path: Path inside it, with `{field}`s that are filled when a node runs.
+        format: parquet, csv, ndjson, ipc or delta; by suffix if None.
+        schema: Columns that have to be there and their types; other columns may be there too.
+        checks: Polars expressions that have to be true for each row.
+        options: Options of Polars' `scan_<format>` (a source) or `sink_<format>` (a sink).
+        managed: Set by providers; a location made without a provider warns.
+    """
+
+    provider_name: ClassVar[str]
+
+    bucket: str
+    path: str
+    format: str | None = None
+    schema: Mapping[str, Any] | None = None
+    checks: tuple[pl.Expr, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    managed: bool = field(default=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.bucket, str) or not self.bucket or "/" in self.bucket or self.bucket in (".", "..") or "\\" in self.bucket:
+            raise PathError(f"Bucket {self.bucket!r} is not a name; it is one word without '/', as in bucket='my-data'.")
+        if not isinstance(self.path, str):
+            raise PathError(f"Path {self.path!r} is {type(self.path).__name__}; expected a str, as in path='orders/*.parquet'.")
+        self.template.fields  # noqa: B018  reading it parses the path
+        self.file_format.check(self.options, "scan" if isinstance(self, Source) else "sink", str(self))
+        object.__setattr__(self, "schema", declared_schema(self.schema, str(self)))
+        object.__setattr__(self, "checks", declared_checks(self.checks, str(self)))
+        if not self.managed:
+            warnings.warn(
+                f"{type(self).__name__}(...) made directly ties the pipeline to one store; "
+                f"use provider.bucket_{'source' if isinstance(self, Source) else 'sink'}(bucket=..., path=...) instead.",
+                DeprecationWarning,
+                stacklevel=4,
+            )
+
+    def __str__(self) -> str:
+        return f"{'source' if isinstance(self, Source) else 'sink'} {self.bucket}/{self.path}"
+
+    @cached_property
+    def template(self) -> PathTemplate:
+        """The path, parsed."""
+        return PathTemplate(self.path)
+
+    @cached_property
+    def file_format(self) -> Format:
+        """The format, by name or suffix."""
+        return format_of(self.path, self.format)
+
+    @property
+    @abstractmethod
+    def root(self) -> str:
+        """URI of the bucket, without a trailing slash."""
+
+    @property
+    def uri(self) -> str:
+        """URI of the location; inside a node its fields are filled, elsewhere they stand as written."""
+        try:
+            path = self.filled_path()
+        except PathError:
+            path = self.path
+        return f"{self.root}/{path}"
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what is known without a call: provider, bucket, path, format, URI, and the store's own settings."""
+        own = {each.name for each in fields(Location)}
+        extra = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in own}
+        return {
+            "provider": self.provider_name,
+            "bucket": self.bucket,
+            "path": self.path,
+            "format": self.file_format.name,
+            "uri": self.uri,
+            **{name: value for name, value in extra.items() if isinstance(value, str | int | tuple)},
+        }
+
+    def filled_path(self) -> str:
+        """Return the path with its fields filled from the run that is going on; `PathError` where there is none."""
+        context = run_context.current()
+        values = {**context.parameters, RUN_DATE: context.run_date} if context else {}
+        return self.template.fill(values)
+
+    def filled(self) -> Self:
+        """Return this location with the fields of its path filled."""
+        return self if not self.template.fields else replace(self, path=self.filled_path(), managed=True)
+
+    def at(self, values: Mapping[str, Any]) -> Self:
+        """Return this location with the fields of its path filled with `values`."""
+        return replace(self, path=self.template.fill(values), managed=True)
+
+    def overlaps(self, other: Location) -> bool:
+        """Whether both can name the same data."""
+        same_bucket = (self.provider_name, self.bucket) == (other.provider_name, other.bucket)
+        return same_bucket and self.template.overlaps(other.template)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source(Location):
+    """Where data is read from.
+
+    Example:
+        `provider.bucket_source(bucket="my-data", path="orders/{run_date:%Y/%m/%d}/*.parquet")`
+    """
+
+    def scan(self) -> pl.LazyFrame:
+        """Return the data as a LazyFrame, after the declared schema and checks are met.
+
+        What is read is the state of this moment, however long the frame is kept.
+
+        Raises:
+            SourceNotFoundError: Nothing is there.
+            SchemaError: A declared column is missing or has another type.
+            CheckError: A check is false for some row.
+        """
+        tracing.refuse(f"scan() of {self}")
+        self.file_format.require(str(self))
+        frame = self._open(self.filled_path())
+        if self.schema:
+            check_schema(frame.collect_schema(), self.schema, str(self))
+        check_rows(frame, self.checks, str(self))
+        return frame
+
+    def exists(self) -> bool:
+        """Whether any data is there."""
+        tracing.refuse(f"exists() of {self}")
+        return bool(self._objects(self.filled_path()))
+
+    def size(self) -> int:
+        """Return the bytes that are stored there; 0 if nothing is."""
+        tracing.refuse(f"size() of {self}")
+        return sum(size for _, size, _ in self._objects(self.filled_path()))
+
+    def fingerprint(self) -> str:
+        """Return a text that changes when any object of the source does: names, sizes and etags or mtimes."""
+        return repr(sorted(self._objects(self.filled_path())))
+
+    @abstractmethod
+    def _open(self, path: str) -> pl.LazyFrame:
+        """Scan the data at the filled `path`."""
+
+    @abstractmethod
+    def _objects(self, path: str) -> list[tuple[str, int, str]]:
+        """Return name, size in bytes and etag (or mtime) of each object at the filled `path`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sink(Location):
+    """Where data is written to, by one atomic step at the end.
+
+    Attributes:
+        mode: "overwrite" replaces what is there; "error" refuses if something is there; "append" is for delta.
+        partition_by: Columns whose values become `key=value` folders; the path is then the folder.
+    """
+
+    mode: Mode = "overwrite"
+    partition_by: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        keys = (self.partition_by,) if isinstance(self.partition_by, str) else tuple(self.partition_by)
+        object.__setattr__(self, "partition_by", keys)
+        super().__post_init__()
+        if self.mode not in MODES:
+            raise OptionError(f"{self} has mode={self.mode!r}. {nearest(str(self.mode), MODES)}")
+        if self.mode == "append" and self.file_format.name != "delta":
+            raise OptionError(
+                f"{self} has mode='append', which only delta can do safely; its format is {self.file_format.name!r}.\n"
+                "Hint: use format='delta', or a path with {run_date} so that each run writes a file of its own."
+            )
+        if self.template.is_glob:
+            raise PathError(f"{self} has a glob in its path; a sink writes to one place.")
+        if not self.path.strip("/"):
+            raise PathError(f"{self} has an empty path; a sink writes to a file or folder inside the bucket.")
+        if not self.partition_by and self.path.endswith("/"):
+            raise PathError(f"{self} is a folder; give a file name, or partition_by=[...] to write one file per value.")
+
+    @property
+    def name(self) -> str:
+        """Short name for the node that writes: the last fixed part of the path."""
+        fixed = [part for part in self.path.split("/") if part and "{" not in part]
+        return fixed[-1].partition(".")[0] or self.bucket if fixed else self.bucket
+
+    def write(self, frame: Any) -> Source:
+        """Write a frame and return the source that reads it back.
+
+        In a pipeline function this adds a node that writes. Elsewhere it writes now: to a place of its own first, and after the
+        schema and checks are met it is published by one step, so that readers see the old data or the new and never half.
+
+        Args:
+            frame: A LazyFrame or DataFrame (in a pipeline function: the result of a task).
+
+        Raises:
+            SinkExistsError: mode is "error" and another run's data is there.
+            SchemaError: A declared column is missing or has another type.
+            CheckError: A check is false for some row; nothing is published.
+        """
+        if (tracer := tracing.active.get()) is not None:
+            written: Source = tracer.write(self, frame)
+            return written
+        import polars as pl
+
+        if isinstance(frame, pl.DataFrame):
+            frame = frame.lazy()
+        if not isinstance(frame, pl.LazyFrame):
+            raise TypeError(f"write() of {self} takes a LazyFrame or DataFrame, not {type(frame).__name__}: {frame!r:.80}")
+        self.file_format.require(str(self))
+        schema = frame.collect_schema()
+        check_storable(schema, str(self))
+        check_schema(schema, self.schema, str(self))
+        check_schema(schema, {key: schema.get(key, pl.Null()) for key in self.partition_by}, f"{self} (partition_by)")
+        return self._publish(frame, schema, self.filled_path())
+
+    @abstractmethod
+    def twin(self) -> Source:
+        """Return the source of the same location."""
+
+    @abstractmethod
+    def _publish(self, frame: pl.LazyFrame, schema: pl.Schema, path: str) -> Source:
+        """Write `frame` at the filled `path` and return its source."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CloudLocation(Location):
+    """A location on a cloud store, which this version describes and does not read or write."""
+
+    def _later(self) -> NotAvailableError:
+        return NotAvailableError(
+            f"{self}: reading and writing {self.root} is not available in this version of Glacier.\n"
+            "Hint: run the pipeline with LocalProvider."
+        )
+
+    @staticmethod
+    def _require(value: str | None, argument: str, variable: str, owner: str) -> str:
+        if not value:
+            raise ConfigurationError(f"{owner} needs {argument}=, or the environment variable {variable}.")
+        return value
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CloudSource(CloudLocation, Source):
+    """A source on a cloud store."""
+
+    def _open(self, path: str) -> pl.LazyFrame:
+        raise self._later()
+
+    def _objects(self, path: str) -> list[tuple[str, int, str]]:
+        raise self._later()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CloudSink(CloudLocation, Sink):
+    """A sink on a cloud store."""
+
+    def _publish(self, frame: pl.LazyFrame, schema: pl.Schema, path: str) -> Source:
+        raise self._later()

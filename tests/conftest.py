@@ -1,0 +1,21 @@
+"""What every test gets: settings of its own, so that none reads or changes the Prefect profile of whoever runs it.
+
+Prefect reads its settings when it is imported, so this happens while pytest loads this file, before any test module.
+Imports neither Glacier nor Prefect.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+PREFECT_HOME = tempfile.TemporaryDirectory(prefix="glacier-tests-")
+
+for name in [name for name in os.environ if name.startswith(("PREFECT_", "GLACIER_"))]:
+    del os.environ[name]
+os.environ["PREFECT_HOME"] = PREFECT_HOME.name
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"  # a server that a test starts sends nothing anywhere
+
+
+def pytest_unconfigure() -> None:
+    PREFECT_HOME.cleanup()
