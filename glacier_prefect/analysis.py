@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,14 +23,20 @@ if TYPE_CHECKING:
     from glacier_prefect.pipeline import Pipeline
 
 VERSION = 1
+# Words of annotations in which no frame can be; a container counts only with what is in it.
+PLAIN = re.compile(
+    "None|bool|bytes|date|datetime|dict|float|frozenset|int|list|set|str|time|timedelta|tuple|Decimal|Path|UUID"
+)
+BARE = re.compile(r"\b(dict|list|tuple)\b(?!\[)")
 
 
 def analyze(pipeline: Pipeline) -> dict[str, Any]:
     """Return what a pipeline is; see `Pipeline.analyze`.
 
     Returns:
-        `{"version": 1, "pipeline", "nodes", "edges", "locations", "executors"}`; nodes are in the order in which they can run, and
-        `computed` is False for those whose frames stay lazy into their one consumer.
+        `{"version": 1, "pipeline", "nodes", "edges", "locations", "executors"}`; nodes are in the order in which they
+        can run, and `computed` is False for those whose frames stay lazy into their one consumer (a task that is
+        annotated to return no frame is computed, `because` it "returns int").
     """
     graph = pipeline.graph
     locations = _locations(graph.locations)
@@ -44,19 +51,24 @@ def analyze(pipeline: Pipeline) -> dict[str, Any]:
             "description": pipeline.description.partition("\n\n")[0],
             "schedule": {"cron": pipeline.schedule, "timezone": pipeline.timezone} if pipeline.schedule else None,
             "parameters": [_parameter(each) for each in graph.signature.parameters.values()],
-            "file": _relative(pipeline.file),
+            "file": _relative(pipeline.file) or pipeline.module,
             "variable": pipeline.variable,
             "tags": list(pipeline.tags),
         },
         "nodes": [_node(node, graph.computed[node.name], locations) for node in graph.nodes.values()],
         "edges": [dict(zip(("from", "to", "kind", "label"), edge, strict=True)) for edge in graph.edges()],
-        "locations": sorted({entry["id"]: entry for entry in _entries(graph.locations, locations)}.values(), key=lambda entry: entry["id"]),
+        "locations": sorted(
+            {entry["id"]: entry for entry in _entries(graph.locations, locations)}.values(),
+            key=lambda entry: entry["id"],
+        ),
         "executors": [{"name": name, "tasks": tasks} for name, tasks in sorted(executors.items())],
     }
 
 
 def _node(node: Node, reasons: tuple[str, ...], locations: Mapping[int, str]) -> dict[str, Any]:
     task = node.call if isinstance(node.call, Task) else None
+    if not reasons and task and (text := _plain_result(task)):
+        reasons = (f"returns {text}",)
     described = inspect.getdoc(task.fn) if task else getattr(node.call, "description", None)
     return {
         "name": node.name,
@@ -71,6 +83,16 @@ def _node(node: Node, reasons: tuple[str, ...], locations: Mapping[int, str]) ->
         "reads": sorted({locations[id(each)] for each in node.reads}),
         "writes": sorted({locations[id(each)] for each in node.writes}),
     }
+
+
+def _plain_result(task: Task[..., Any]) -> str | None:
+    """Return the annotation of a task's result if it says that no frame is in it, else None."""
+    annotation = task.signature.return_annotation
+    if annotation is inspect.Signature.empty:
+        return None
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    words = re.findall(r"(?:\w+\.)*([^\W\d]\w*)", text)
+    return text if all(map(PLAIN.fullmatch, words)) and not BARE.search(text) else None
 
 
 def _options(node: Node) -> dict[str, Any]:
@@ -89,8 +111,31 @@ def _options(node: Node) -> dict[str, Any]:
 
 
 def _locations(found: tuple[Location, ...]) -> dict[int, str]:
-    """Return an id for each location: bucket and path, which a source and a sink of one place share."""
-    return {id(each): f"{each.bucket}/{each.path}" for each in found}
+    """Return an id for each location: bucket and path, which a source and a sink of one place share.
+
+    Where different stores have equal ones, the provider's name stands before them, and a number after those of one
+    provider.
+    """
+    stores: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for each in found:
+        if _store(each) not in stores[_text(each)]:
+            stores[_text(each)].append(_store(each))
+    return {id(each): _prefix(_store(each), stores[_text(each)]) + _text(each) for each in found}
+
+
+def _text(location: Location) -> str:
+    return f"{location.bucket}/{location.path}"
+
+
+def _store(location: Location) -> tuple[str, str]:
+    uri = _uri(location)
+    return location.provider_name, uri or ""
+
+
+def _prefix(store: tuple[str, str], stores: list[tuple[str, str]]) -> str:
+    alike = [each for each in stores if each[0] == store[0]]
+    number = f"-{alike.index(store) + 1}" if len(alike) > 1 else ""
+    return f"{store[0]}{number}:" if len(stores) > 1 else ""
 
 
 def _entries(found: tuple[Location, ...], ids: Mapping[int, str]) -> list[dict[str, Any]]:
@@ -129,7 +174,11 @@ def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:
     required = parameter.default is parameter.empty
     return {
         "name": parameter.name,
-        "type": "" if annotation is parameter.empty else annotation if isinstance(annotation, str) else inspect.formatannotation(annotation),
+        "type": ""
+        if annotation is parameter.empty
+        else annotation
+        if isinstance(annotation, str)
+        else inspect.formatannotation(annotation),
         "default": None if required else repr(parameter.default),
         "required": required,
     }

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
+import datetime
+import decimal
+import enum
 import hashlib
 import inspect
 import io
+import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
+from types import CodeType
 from typing import Any
 
 from prefect.cache_policies import NO_CACHE, CachePolicy
@@ -25,12 +32,17 @@ from pydantic import Field
 
 from glacier_prefect import exchange, run_context
 from glacier_prefect.exchange import FrameLocation, Packed, Pick, is_frame, is_lazy, map_leaves
-from glacier_prefect.graph import is_cached, referred
+from glacier_prefect.graph import is_cached, is_user_code, referred
+from glacier_prefect.plans import gathered
 from glacier_prefect.run_context import RunContext
 from glacier_prefect.sources import Location, Source
 from glacier_prefect.tasks import CACHE_OPTIONS, Task, Unmapped
 
 _MARK = "_glacier_fingerprint"
+_PLAIN = (
+    *(str, int, float, complex, bytes, type(None), range, enum.Enum, re.Pattern, uuid.UUID, PurePath, decimal.Decimal),
+    *(datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo),
+)  # what `repr` tells apart and gives alike in each process
 
 
 class GlacierSerializer(Serializer):
@@ -68,6 +80,7 @@ class GlacierCachePolicy(CachePolicy):
         with contextlib.ExitStack() as stack:
             if self.context is not None:
                 stack.enter_context(run_context.entered(self.context))
+                inputs = gathered(dict(inputs))
             if self.inner is None:
                 key: str | None = call_fingerprint(self.task, inputs)
             else:
@@ -108,16 +121,20 @@ def cache_options(
 
 
 def _usable(key: str, store: ResultStore) -> str:
-    """Return `key`, or a further one if what is stored under it names frames that are gone."""
+    """Return `key`, or a further one if what is stored under it cannot be read, or names frames that are gone."""
     number = 0
     candidate = key
-    while store.exists(candidate) and _frames_gone(store.read(candidate).result):
+    while store.exists(candidate) and _is_gone(candidate, store):
         number += 1
         candidate = f"{key}-{number}"
     return candidate
 
 
-def _frames_gone(value: Any) -> bool:
+def _is_gone(key: str, store: ResultStore) -> bool:
+    try:
+        value = store.read(key).result
+    except Exception:  # also what a class of the user's raises that is no longer what it was: the task can run again
+        return True
     gone = []
 
     def leaf(item: Any, _: tuple[Any, ...]) -> Any:
@@ -136,7 +153,7 @@ def fingerprint(value: Any) -> Any:
 
     def leaf(item: Any, _: tuple[Any, ...]) -> Any:
         if isinstance(item, Pick):
-            return f"{fingerprint(item.value)!r}{item.path}"
+            return fingerprint(item.open(lambda part: part))
         if isinstance(item, Unmapped):
             return fingerprint(item.value)
         if isinstance(item, Packed):
@@ -155,8 +172,12 @@ def fingerprint(value: Any) -> Any:
 def call_fingerprint(task: Task[..., Any], arguments: Mapping[str, Any]) -> str:
     """Return the digest of a call: the function with all that it refers to, the task's settings, and the arguments."""
     digest = hashlib.blake2b(digest_size=16)
-    for each in referred(task.fn):
-        digest.update(_code(each).encode())
+    uses = referred(task.fn)
+    for each in uses:
+        if inspect.isfunction(each) or isinstance(each, Location) or each is task.fn:
+            digest.update(f"{_code(each)}\0{_constants(each)}\0".encode())
+    # What else it reaches (attributes of objects, say) has no name here, and the members of a set come in no order.
+    digest.update("\0".join(sorted(_text(each) for each in uses if isinstance(each, _PLAIN))).encode())
     settings = (
         task.name,
         repr(task.executor),
@@ -171,7 +192,7 @@ def call_fingerprint(task: Task[..., Any], arguments: Mapping[str, Any]) -> str:
     )
     digest.update(repr((settings, checks, options)).encode())
     for name, value in sorted(arguments.items()):
-        digest.update(name.encode() + exchange.dumps(fingerprint(value)))
+        digest.update(f"{name}={_text(fingerprint(value))}\0".encode())
     return digest.hexdigest()
 
 
@@ -189,12 +210,70 @@ def mark_lazy(value: Any, mark: str) -> None:
 def _code(given: Any) -> str:
     if isinstance(given, Location):
         return _location_fingerprint(given)
-    if not inspect.isfunction(given):
+    if not inspect.isfunction(given) and not isinstance(given, type):
         return repr(given)
     try:
         return inspect.getsource(given)
     except (OSError, TypeError):
+        if isinstance(given, type):
+            return given.__qualname__
         return repr((given.__code__.co_code, given.__code__.co_consts, given.__code__.co_names))
+
+
+def _constants(function: Any) -> str:
+    """Return what the names that a function uses stand for, as far as that is plain data or classes of the user's."""
+    if not inspect.isfunction(function):
+        return ""
+    names = _names(function.__code__)
+    scope = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    scope |= inspect.getclosurevars(function).nonlocals
+    for name, value in list(scope.items()):
+        if inspect.ismodule(value) and is_user_code(value.__name__):
+            scope |= {f"{name}.{member}": vars(value)[member] for member in names if member in vars(value)}
+    return "\0".join(f"{name}={_text(value, strict=False)}" for name, value in sorted(scope.items()))
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(each) for each in code.co_consts if inspect.iscode(each)]
+    return set(code.co_names).union(*inner)
+
+
+def _text(value: Any, *, strict: bool = True) -> str:
+    """Return a text that is the same in each process for equal data, which a pickle is not.
+
+    Args:
+        value: Any value.
+        strict: Whether values that are no plain data count, by their pickle; else only their type does.
+    """
+    if isinstance(value, Mapping):
+        items = [f"{_text(key, strict=strict)}:{_text(item, strict=strict)}" for key, item in value.items()]
+        return f"{type(value).__qualname__}{items}"
+    if isinstance(value, list | tuple):
+        return f"{type(value).__qualname__}{[_text(item, strict=strict) for item in value]}"
+    if isinstance(value, set | frozenset):
+        return f"{type(value).__qualname__}{sorted(_text(item, strict=strict) for item in value)}"
+    if isinstance(value, _PLAIN):
+        return f"{type(value).__qualname__}({value!r})"
+    if type(value).__module__.partition(".")[0] == "polars":
+        return _polars_text(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type | Location | Task):
+        fields = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        return f"{type(value).__qualname__}{_text(fields, strict=strict)}"
+    if isinstance(value, type) and is_user_code(value.__module__):
+        return _code(value)
+    if not strict:
+        return type(value).__qualname__
+    return hashlib.blake2b(exchange.dumps(value), digest_size=16).hexdigest()
+
+
+def _polars_text(value: Any) -> str:
+    import polars as pl
+
+    if isinstance(value, pl.Expr):
+        return value.meta.serialize(format="json")
+    if is_frame(value):
+        return str(_frame_fingerprint(value))
+    return repr(value.to_list()) if isinstance(value, pl.Series) else repr(value)
 
 
 def _location_fingerprint(location: Location) -> str:

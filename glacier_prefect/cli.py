@@ -1,16 +1,20 @@
 """The command line: `glacier run`, `backfill`, `analyze`, `validate`.
 
-Thin: each command loads a pipeline, calls what Python users call too, and prints. Exit codes: 0 done, 1 failed, 2 bad usage or bad
-pipeline. Errors are shown without a traceback, unless `--debug` is given. Importing this loads neither Prefect nor a cloud SDK.
+Thin: each command loads a pipeline, calls what Python users call too, and prints. Exit codes: 0 done, 1 failed, 2 bad
+usage or bad pipeline. Errors are shown without a traceback, unless `--debug` is given. Importing this loads neither
+Prefect nor a cloud SDK.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sys
+import traceback
 import webbrowser
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,19 +23,30 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from glacier_prefect import __version__
-from glacier_prefect.errors import ConfigurationError, DefinitionError, GlacierError, UsageError, nearest
+from glacier_prefect.errors import (
+    ApiRequired,
+    ApiUnreachable,
+    ConfigurationError,
+    DefinitionError,
+    GlacierError,
+    NotAvailableError,
+    UsageError,
+    nearest,
+)
 from glacier_prefect.loading import load_pipeline, load_pipelines
 from glacier_prefect.pipeline import Pipeline
 
 app = App(
     name="glacier",
     help="Glacier: Prefect flows over Polars LazyFrames.",
+    help_epilogue="Each command takes --env NAME, the environment (GLACIER_ENV), and --debug, which shows tracebacks.",
     version=__version__,
     version_flags=["--version"],
 )
 File = Annotated[str, Parameter(help="A Python file, as in flow.py, or flow.py:name for one of several pipelines.")]
 Given = Annotated[
-    list[str] | None, Parameter(name=["--param", "-p"], help="A parameter as name=value; lists and dicts as JSON.", negative="")
+    list[str] | None,
+    Parameter(name=["--param", "-p"], help="A parameter as name=value; lists and dicts as JSON.", negative=""),
 ]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
 
@@ -46,10 +61,10 @@ def run(
     json: Json = False,
 ) -> None:
     """Run a pipeline here."""
-    pipeline = load_pipeline(file)
-    parameters = _parameters(pipeline, param)
-    moment = _run_date(pipeline, date)
-    result = pipeline.run(run_date=moment, **parameters)
+    with _stdout_kept_for_json(json):
+        pipeline = load_pipeline(file)
+        parameters = _parameters(pipeline, param)
+        result = pipeline.run(run_date=None if date is None else pipeline.moment(date), **parameters)
     if json:
         _print_json({"version": 1, "pipeline": pipeline.name, "result": _shown(result)})
     else:
@@ -68,36 +83,45 @@ def backfill(
     json: Json = False,
 ) -> None:
     """Run a pipeline once for each date, but for those that are committed already."""
-    pipeline = load_pipeline(file)
-    parameters = _parameters(pipeline, param)
     first, last = _date(from_), _date(to)
     if last < first:
         raise UsageError(f"--to {last} is before --from {first}.")
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     outcome: dict[str, str] = {}
-    quiet = Console(stderr=True)
-    failed = None
-    for number, day in enumerate(days, start=1):
-        moment = _run_date(pipeline, day.isoformat())
-        if pipeline.is_committed(moment, parameters):
-            outcome[str(day)] = "committed"
-        else:
-            try:
-                pipeline.run(run_date=moment, **parameters)
-                outcome[str(day)] = "done"
-            except (DefinitionError, UsageError):
-                raise
-            except Exception as error:
-                outcome[str(day)], failed = "failed", failed or error
-                if not json:
-                    print(f"{day}: {_message(error)}", file=sys.stderr)
-        if quiet.is_terminal:
-            quiet.print(f"[{number}/{len(days)}] {day} {outcome[str(day)]}", highlight=False)
+    errors: dict[str, str] = {}
+    progress = Console(stderr=True)
+    with _stdout_kept_for_json(json):
+        pipeline = load_pipeline(file)
+        parameters = _parameters(pipeline, param)
+        for number, day in enumerate(map(str, days), start=1):
+            outcome[day] = "committed"
+            if not pipeline.is_committed(pipeline.moment(day), parameters):
+                try:
+                    pipeline.run(run_date=day, **parameters)
+                    outcome[day] = "done"
+                except (
+                    DefinitionError,
+                    UsageError,
+                    ConfigurationError,
+                    NotAvailableError,
+                    ApiUnreachable,
+                    ApiRequired,
+                ):
+                    raise  # no other date would do better
+                except Exception as error:
+                    outcome[day], errors[day] = "failed", _message(error)
+                    print(f"{day}: {errors[day]}", file=sys.stderr)
+            if progress.is_terminal:
+                progress.print(f"[{number}/{len(days)}] {day} {outcome[day]}", highlight=False, markup=False)
     if json:
-        _print_json({"version": 1, "pipeline": pipeline.name, "dates": outcome})
+        _print_json({"version": 1, "pipeline": pipeline.name, "dates": outcome, "errors": errors})
     else:
-        print(", ".join(f"{sum(value == word for value in outcome.values())} {word}" for word in ("done", "committed", "failed")))
-    if failed is not None:
+        print(
+            ", ".join(
+                f"{sum(value == word for value in outcome.values())} {word}" for word in ("done", "committed", "failed")
+            )
+        )
+    if errors:
         raise SystemExit(1)
 
 
@@ -109,11 +133,20 @@ def analyze(
     format: Annotated[Literal["text", "mermaid", "json", "html"], Parameter(help="What to print.")] = "text",
     json: Json = False,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], help="Write to this file instead.")] = None,
-    open: Annotated[bool, Parameter(negative="", help="Write a page (analysis.html, or --output) and open it in a browser.")] = False,
+    open: Annotated[
+        bool, Parameter(negative="", help="Write a page (analysis.html, or --output) and open it in a browser.")
+    ] = False,
 ) -> None:
     """Show what a pipeline is: its graph, what is computed where and why, what it reads and writes. Runs nothing."""
-    report = load_pipeline(file).analyze()
-    kind = "json" if json else "html" if open or (output is not None and output.suffix == ".html" and format == "text") else format
+    with _stdout_kept_for_json(True):
+        report = load_pipeline(file).analyze()
+    kind = (
+        "json"
+        if json
+        else "html"
+        if open or (output is not None and output.suffix == ".html" and format == "text")
+        else format
+    )
     text = _rendered(report, kind, plain=output is not None)
     if open and output is None:
         output = Path("analysis.html")
@@ -128,18 +161,34 @@ def analyze(
 
 @app.command
 def validate(files: Annotated[list[str], Parameter(help="Python files.")], /, *, json: Json = False) -> None:
-    """Check all pipelines of some files: names, dependencies, arguments, paths, order of reads and writes. Runs nothing."""
+    """Check all pipelines of some files: names, dependencies, arguments, paths, order of reads and writes. Runs
+    nothing.
+    """
     results: list[dict[str, Any]] = []
     for file in files:
         try:
-            for name, pipeline in load_pipelines(file).items():
-                results.append({"file": file, "variable": name, "pipeline": pipeline.name, "nodes": len(pipeline.graph.nodes), "error": None})
+            with _stdout_kept_for_json(json):
+                found = load_pipelines(file)
+            for name, pipeline in found.items():
+                results.append(
+                    {
+                        "file": file,
+                        "variable": name,
+                        "pipeline": pipeline.name,
+                        "nodes": len(pipeline.graph.nodes),
+                        "error": None,
+                    }
+                )
         except GlacierError as error:
-            results.append({"file": file, "variable": None, "pipeline": None, "nodes": 0, "error": str(error)})
+            results.append({"file": file, "variable": None, "pipeline": None, "nodes": 0, "error": _message(error)})
     if json:
         _print_json({"version": 1, "pipelines": results})
     for each in () if json else results:
-        print(f"{each['file']}: {each['error']}" if each["error"] else f"{each['file']}: {each['pipeline']} is valid, {each['nodes']} nodes")
+        print(
+            f"{each['file']}: {each['error']}"
+            if each["error"]
+            else f"{each['file']}: {each['pipeline']} is valid, {each['nodes']} node{'' if each['nodes'] == 1 else 's'}"
+        )
     if any(each["error"] for each in results):
         raise SystemExit(2)
 
@@ -154,7 +203,9 @@ def _rendered(report: dict[str, Any], kind: str, *, plain: bool) -> str:
     if kind == "html":
         return reports.render_html(report)
     console = Console()
-    return reports.render_text(report, color=console.is_terminal and not plain, width=console.width if console.is_terminal else 100)
+    return reports.render_text(
+        report, color=console.is_terminal and not plain, width=console.width if console.is_terminal else 100
+    )
 
 
 def _parameters(pipeline: Pipeline, given: Sequence[str] | None) -> dict[str, Any]:
@@ -164,14 +215,21 @@ def _parameters(pipeline: Pipeline, given: Sequence[str] | None) -> dict[str, An
         if not equals:
             raise UsageError(f"--param {each!r} is not name=value.")
         if name not in pipeline.graph.signature.parameters:
-            raise UsageError(f"Pipeline {pipeline.name!r} has no parameter {name!r}. {nearest(name, pipeline.graph.signature.parameters)}")
+            raise UsageError(
+                f"Pipeline {pipeline.name!r} has no parameter {name!r}. "
+                f"{nearest(name, pipeline.graph.signature.parameters)}"
+            )
         texts[name] = text
     parameters = pipeline.parse(texts) if texts else {}
     needed = [
-        each.name for each in pipeline.graph.signature.parameters.values() if each.default is each.empty and each.name not in parameters
+        each.name
+        for each in pipeline.graph.signature.parameters.values()
+        if each.default is each.empty and each.name not in parameters
     ]
     if needed:
-        raise UsageError(f"Pipeline {pipeline.name!r} needs {', '.join(needed)}.\nHint: give it as --param {needed[0]}=VALUE.")
+        raise UsageError(
+            f"Pipeline {pipeline.name!r} needs {', '.join(needed)}.\nHint: give it as --param {needed[0]}=VALUE."
+        )
     return parameters
 
 
@@ -180,10 +238,6 @@ def _date(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text!r} is not a date; expected one like '2026-01-31'.") from None
-
-
-def _run_date(pipeline: Pipeline, text: str | None) -> Any:
-    return None if text is None else pipeline.moment(text)
 
 
 def _lines(result: Any) -> Iterator[str]:
@@ -222,6 +276,13 @@ def _shown(result: Any) -> Any:
     return result if result is None or isinstance(result, str | int | float | bool) else str(result)
 
 
+@contextmanager
+def _stdout_kept_for_json(kept: bool) -> Iterator[None]:
+    """Send what the user's code prints to stderr, if stdout is for a program."""
+    with redirect_stdout(sys.stderr) if kept else nullcontext():
+        yield
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
@@ -233,14 +294,41 @@ def _message(error: BaseException) -> str:
 
 
 @contextmanager
-def _reported(debug: bool) -> Iterator[None]:
+def _logs_without_tracebacks() -> Iterator[None]:
+    """Leave tracebacks out of what is logged to the terminal; Prefect logs each error of a run with two of them.
+
+    Prefect sets its handlers up when it is first used, which is later than this, so it is done for the method that they
+    share.
+    """
+    original = logging.Handler.format
+
+    def plain(handler: logging.Handler, record: logging.LogRecord) -> str:
+        if not isinstance(handler, logging.StreamHandler) or isinstance(handler, logging.FileHandler):
+            return original(handler, record)
+        kept = record.exc_info, record.exc_text
+        record.exc_info = record.exc_text = None
+        try:
+            return original(handler, record)
+        finally:
+            record.exc_info, record.exc_text = kept
+
+    logging.Handler.format = plain  # type: ignore[method-assign, assignment]
     try:
         yield
+    finally:
+        logging.Handler.format = original  # type: ignore[method-assign]
+
+
+@contextmanager
+def _reported(debug: bool) -> Iterator[None]:
+    try:
+        with nullcontext() if debug else _logs_without_tracebacks():
+            yield
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:
         if debug:
-            raise
+            traceback.print_exception(error)
         print(f"Error: {_message(error)}", file=sys.stderr)
         usage = isinstance(error, DefinitionError | UsageError | ConfigurationError)
         raise SystemExit(2 if usage else 1) from None
@@ -257,6 +345,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = [word for word in words if word != "--debug"]
     try:
         with _reported(debug):
+            if "--env" in words:
+                place = words.index("--env")
+                if not words[place + 1 : place + 2]:
+                    raise UsageError("--env needs the name of an environment, as in --env prod.")
+                os.environ["GLACIER_ENV"] = words[place + 1]  # before the user's file is loaded
+                del words[place : place + 2]
             try:
                 app(words, exit_on_error=False, print_error=False, result_action="return_value")
             except CycloptsError as error:

@@ -49,7 +49,7 @@ from glacier_prefect.exchange import (
 )
 from glacier_prefect.graph import Graph, Node, ParameterRef, Ref, leaves
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.plans import Plan, check_items, make_plan, opened
+from glacier_prefect.plans import Plan, check_items, gathered, make_plan, opened, spread
 from glacier_prefect.providers import LocalProvider, Provider
 from glacier_prefect.ready_queue import ReadyQueue, Work
 from glacier_prefect.run_context import RunContext
@@ -129,11 +129,14 @@ def parse_parameters(pipeline: Pipeline, texts: Mapping[str, str]) -> dict[str, 
 
 def make_flow(pipeline: Pipeline) -> prefect.Flow[..., Any]:
     """Return the Prefect flow of a pipeline, with the signature, docstring and module of its function."""
+    nodes: dict[str, prefect.Task[..., Any]] = {}  # a dict, because the flow travels to Dask's workers beside each task
 
     def run(*args: Any, **kwargs: Any) -> Any:
         bound = pipeline.graph.signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return _Run(pipeline, bound.arguments, nodes()).drive()
+        if not nodes and not pipeline.graph.runner:
+            nodes.update(_node_tasks(pipeline))
+        return _Run(pipeline, bound.arguments, nodes).drive()
 
     if pipeline.function is not None:
         functools.update_wrapper(run, pipeline.function)
@@ -147,7 +150,6 @@ def make_flow(pipeline: Pipeline) -> prefect.Flow[..., Any]:
         run.__dict__["__signature__"] = pipeline.graph.signature  # where inspect looks for it
     run.__module__ = pipeline.module
     run.__qualname__ = f"{pipeline.variable or run.__name__}.flow"
-    nodes = functools.cache(lambda: _node_tasks(pipeline))
     options: dict[str, Any] = {"description": pipeline.description or None, **pipeline.options}
     if options.get("persist_result"):
         options.setdefault("result_serializer", GlacierSerializer())
@@ -188,6 +190,7 @@ class _Body:
         # The name of a mapped task's run says which item it is; that of any other may be the user's own.
         context = replace(context, node=attempt.task_run.name if self.node.kind == "map" else self.node.name)
         with run_context.entered(context), _named_errors(self.plan):
+            arguments = gathered(dict(arguments)) if self.context is not None else arguments
             inputs = self.plan.open(arguments)
             if self.node.kind == "sink":
                 return self.plan.settle(self.node.call.write(inputs["frame"]))
@@ -439,7 +442,7 @@ class _Run:
 
     def _submitted(self, name: str, label: str, arguments: Mapping[str, Any], after: list[Any]) -> PrefectFuture[Any]:
         task = self.tasks[name].with_options(task_run_name=_escaped(label))
-        bound = inspect.BoundArguments(inspect.signature(task.fn), OrderedDict(arguments))
+        bound = inspect.BoundArguments(inspect.signature(task.fn), OrderedDict(spread(dict(arguments))))
         future: PrefectFuture[Any] = task.submit(*bound.args, **bound.kwargs, wait_for=after)
         return future
 

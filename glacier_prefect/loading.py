@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
 from glacier_prefect.errors import GlacierError, UsageError, nearest
 from glacier_prefect.pipeline import Pipeline
+
+_loaded: dict[str, Path] = {}  # modules that were loaded from files here, and the folders that they were found in
 
 
 def load_pipelines(target: str) -> dict[str, Pipeline]:
@@ -27,7 +31,10 @@ def load_pipelines(target: str) -> dict[str, Pipeline]:
         if isinstance(value, Pipeline) and value not in found.values() and not name.startswith("_"):
             found[name] = value
     if not found:
-        raise UsageError(f"{file} has no pipeline.\nHint: decorate a function with @pipeline, or bind Pipeline(...) to a name at the top level.")
+        raise UsageError(
+            f"{file} has no pipeline.\n"
+            "Hint: decorate a function with @pipeline, or bind Pipeline(...) to a name at the top level."
+        )
     if not wanted:
         return found
     chosen = {name: each for name, each in found.items() if wanted in (name, each.name)}
@@ -43,7 +50,11 @@ def load_pipeline(target: str) -> Pipeline:
         UsageError: There are several and none is chosen.
     """
     found = load_pipelines(target)
-    own = {name: each for name, each in found.items() if each.file and Path(each.file) == Path(target.partition(":")[0]).resolve()} or found
+    own = {
+        name: each
+        for name, each in found.items()
+        if each.file and Path(each.file) == Path(target.partition(":")[0]).resolve()
+    } or found
     if len(own) > 1:
         choices = ", ".join(f"{target}:{name}" for name in own)
         raise UsageError(f"{target} has {len(own)} pipelines; say which: {choices}.")
@@ -64,21 +75,49 @@ def _import(file: Path) -> ModuleType:
     if parts[-1] == "__init__":
         parts.pop()
     name = ".".join(parts)
+    _forget_others(name, file)
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(name)
-    except GlacierError:
+    except GlacierError as error:
+        if place := _place(error, file):
+            error.add_note(f"In {_shown(file)}{place}.")
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        text = error.msg if isinstance(error, SyntaxError) else error
         place = _place(error, file)
-        raise UsageError(f"{file.name} cannot be imported: {type(error).__name__}: {error}{place}") from error
+        raise UsageError(
+            f"{_shown(file)} cannot be imported: {type(error).__name__}: {text}"
+            + (f" ({file.name}{place})" if place else "")
+        ) from error
     if Path(getattr(module, "__file__", None) or "").resolve() != file:
         raise UsageError(
-            f"{str(file)!r} has the name of another module, {name!r} ({getattr(module, '__file__', 'built in')}).\nHint: rename the file."
+            f"{str(file)!r} has the name of another module, {name!r} "
+            f"({getattr(module, '__file__', 'built in')}).\nHint: rename the file."
         )
+    _loaded[name] = folder
     return module
+
+
+def _forget_others(name: str, file: Path) -> None:
+    """Make room for a file of the same name as one that was loaded before from another folder, with the modules beside
+    that.
+    """
+    module = sys.modules.get(name)
+    if name not in _loaded or module is None or module.__file__ == str(file):
+        return
+    folder = _loaded.pop(name)
+    with contextlib.suppress(ValueError):
+        sys.path.remove(str(folder))
+    for other, each in list(sys.modules.items()):
+        if Path(getattr(each, "__file__", None) or "").is_relative_to(folder) and other != "__main__":
+            del sys.modules[other]
+
+
+def _shown(file: Path) -> str:
+    return os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
 
 
 def _place(error: BaseException, file: Path) -> str:
@@ -87,6 +126,6 @@ def _place(error: BaseException, file: Path) -> str:
         if trace.tb_frame.f_code.co_filename == str(file):
             line = trace.tb_lineno
         trace = trace.tb_next
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.filename == str(file):
         line = error.lineno
-    return f" ({file.name}, line {line})" if line else ""
+    return f", line {line}" if line else ""

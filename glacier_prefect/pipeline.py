@@ -1,16 +1,18 @@
 """`Pipeline` and `@pipeline`: a checked, ordered, frozen graph of task calls, and what can be done with it.
 
-Making, checking and analysing a pipeline loads neither Prefect nor a cloud SDK; `flow` and `run` load `flows` and Prefect when used.
+Making, checking and analysing a pipeline loads neither Prefect nor a cloud SDK; `flow` and `run` load `flows` and
+Prefect when used.
 """
 
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
@@ -19,8 +21,15 @@ from zoneinfo import ZoneInfo
 
 from glacier_prefect import graph as graphs
 from glacier_prefect import tracing
-from glacier_prefect.errors import ConfigurationError, DefinitionError, DependencyError, OptionError, UsageError, nearest
-from glacier_prefect.graph import Graph
+from glacier_prefect.errors import (
+    ConfigurationError,
+    DefinitionError,
+    DependencyError,
+    OptionError,
+    UsageError,
+    nearest,
+)
+from glacier_prefect.graph import Graph, ParameterRef
 from glacier_prefect.sources.paths import RUN_DATE
 from glacier_prefect.tasks import Task
 
@@ -58,7 +67,8 @@ FORBIDDEN_IN_NAMES = "/%&><"  # Prefect's, checked against the installed version
 class Pipeline:
     """A checked, ordered, frozen graph of task calls.
 
-    Made by `@pipeline` from a function, or by `Pipeline("name", tasks=[last_task])` from the dependencies that tasks declare.
+    Made by `@pipeline` from a function, or by `Pipeline("name", tasks=[last_task])` from the dependencies that tasks
+    declare.
 
     Attributes:
         name: Name of the flow.
@@ -86,7 +96,7 @@ class Pipeline:
         self,
         name: str,
         *,
-        tasks: Iterable[Task[..., Any]] | Task[..., Any],
+        tasks: Sequence[Task[..., Any]] | Task[..., Any],
         schedule: str | None = None,
         timezone: str = "UTC",
         tags: Iterable[str] = (),
@@ -102,10 +112,8 @@ class Pipeline:
             tags: Tags of its flow runs and deployment.
             options: Options of Prefect's flow decorator.
         """
-        if not isinstance(name, str) or not name:
-            raise OptionError(f"Pipeline has the name {name!r}; expected a str, as in Pipeline('daily-orders', tasks=[...]).")
         where = f"pipeline {name!r}"
-        given = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
+        given = tuple(tasks) if isinstance(tasks, list | tuple) else (tasks,)
         for each in given:
             if not isinstance(each, Task):
                 raise DependencyError(
@@ -113,12 +121,18 @@ class Pipeline:
                     "Hint: pass functions decorated with @task, not their names."
                 )
         if not given:
-            raise DefinitionError(f"{where} has no tasks; name its last ones, as in Pipeline({name!r}, tasks=[final_step]).")
+            raise DefinitionError(
+                f"{where} has no tasks; name its last ones, as in Pipeline({name!r}, tasks=[final_step])."
+            )
         settings = {"schedule": schedule, "timezone": timezone, "tags": tags, **options}
         self._set(name, settings, graphs.declared(given, where), None, _calling_module())
 
-    def _set(self, name: str, settings: Mapping[str, Any], graph: Graph, function: Callable[..., Any] | None, module: str) -> None:
+    def _set(
+        self, name: str, settings: Mapping[str, Any], graph: Graph, function: Callable[..., Any] | None, module: str
+    ) -> None:
         where = f"pipeline {name!r}"
+        if not isinstance(name, str) or not name.strip():
+            raise OptionError(f"A pipeline has the name {name!r}; expected a text, as in name='daily-orders'.")
         _check_settings(settings, where)
         if wrong := [letter for letter in FORBIDDEN_IN_NAMES if letter in name]:
             raise OptionError(f"{where} has {wrong[0]!r} in its name, which a Prefect flow cannot have.")
@@ -156,15 +170,19 @@ class Pipeline:
     @functools.cached_property
     def flow(self) -> prefect.Flow[..., Any]:
         """The Prefect flow, made on first use; `<file>:<variable>.flow` is its entrypoint."""
-        return _flows().make_flow(self)
+        made: prefect.Flow[..., Any] = _flows().make_flow(self)
+        return made
 
-    @functools.cached_property
+    @property
     def variable(self) -> str | None:
         """The module-level name that the pipeline is bound to, None if there is none."""
-        if self.function is not None and getattr(sys.modules.get(self.module), self.function.__name__, None) is self:
-            return self.function.__name__
-        module = sys.modules.get(self.module)
-        return next((name for name, value in vars(module).items() if value is self), None) if module else None
+        names = vars(sys.modules[self.module]) if self.module in sys.modules else {}
+        own = self.function.__name__ if self.function else None
+        return (
+            own
+            if own in names and names[own] is self
+            else next((name for name, value in names.items() if value is self), None)
+        )
 
     @functools.cached_property
     def description(self) -> str:
@@ -174,8 +192,8 @@ class Pipeline:
     def run(self, *args: Any, run_date: datetime | date | str | None = None, **parameters: Any) -> Any:
         """Run the pipeline here and return what its function returned; frames in it are scans.
 
-        With a Prefect API configured (`PREFECT_API_URL`, an active profile) the run is reported there; else Prefect's own engine runs
-        it without any server.
+        With a Prefect API configured (`PREFECT_API_URL`, an active profile) the run is reported there; else Prefect's
+        own engine runs it without any server.
 
         Args:
             args: Parameters of the pipeline, by position.
@@ -185,10 +203,13 @@ class Pipeline:
         Raises:
             ApiUnreachable: A Prefect API is configured and does not answer.
         """
+        tracing.refuse(f"run() of pipeline {self.name!r}", "call the pipeline, which makes it a sub-flow.")
         return _flows().run(self, args, parameters, run_date)
 
     def serve(self, name: str | None = None, **options: Any) -> None:
-        """Serve the flow: register a deployment and run what is triggered, until stopped; options as in Prefect's `Flow.serve`."""
+        """Serve the flow: register a deployment and run what is triggered, until stopped; options as in Prefect's
+        `Flow.serve`.
+        """
         self.require_variable("served")
         self.flow.serve(name=name or self.name, **({"cron": self.schedule} if self.schedule else {}) | options)
 
@@ -198,12 +219,19 @@ class Pipeline:
         Raises:
             ConfigurationError: It is bound to no module-level name.
         """
-        if self.variable is None or self.file is None:
-            raise ConfigurationError(
-                f"Pipeline {self.name!r} is bound to no module-level name in {self.module}, so it can be run here, but not {what}: "
-                f"a worker could not find it.\nHint: assign it to a name at the top level of its file."
+        variable = self.variable
+        if variable is None or self.file is None:
+            missing = (
+                f"is bound to no module-level name in {self.module}"
+                if self.file
+                else f"is made in {self.module}, which is no file"
             )
-        return self.variable
+            raise ConfigurationError(
+                f"Pipeline {self.name!r} {missing}, so it can be run here, but not {what}: a worker could not find "
+                "it.\n"
+                "Hint: assign it to a name at the top level of a file."
+            )
+        return variable
 
     def moment(self, given: datetime | date | str) -> datetime:
         """Return a date or moment, or its text, as a moment in the pipeline's timezone.
@@ -215,27 +243,54 @@ class Pipeline:
             try:
                 given = datetime.fromisoformat(given)
             except ValueError:
-                raise UsageError(f"{given!r} is not a date; expected one like '2026-01-31' or '2026-01-31T06:00'.") from None
+                raise UsageError(
+                    f"{given!r} is not a date; expected one like '2026-01-31' or '2026-01-31T06:00'."
+                ) from None
+        if not isinstance(given, date):
+            raise UsageError(
+                f"{given!r} ({type(given).__name__}) is not a date; expected a date, a datetime or a text like "
+                "'2026-01-31'."
+            )
         if not isinstance(given, datetime):
             given = datetime.combine(given, time())
         zone = ZoneInfo(self.timezone)
         return given.replace(tzinfo=zone) if given.tzinfo is None else given.astimezone(zone)
 
     def is_committed(self, run_date: datetime, parameters: Mapping[str, Any]) -> bool:
-        """Whether every sink whose path has `{run_date}` has its data for that date; False if there is none such.
+        """Whether every sink whose path has `{run_date}` has its data for that date, in sub-flows too; False if there
+        is none such.
 
         Args:
             run_date: The date.
             parameters: Parameters of the pipeline; defaults are filled in.
         """
-        bound = self.graph.signature.bind(**parameters)
+        found = list(self._commits(run_date, parameters))
+        return bool(found) and all(found)
+
+    def _commits(self, run_date: datetime, parameters: Mapping[str, Any]) -> Iterator[bool]:
+        """Yield for each sink whose path has `{run_date}` whether its data is there; False where that is known only
+        during a run.
+        """
+        bound = self.graph.signature.bind_partial(**parameters)
         bound.apply_defaults()
-        dated = [sink for _, sink in self.graph.sinks if RUN_DATE in sink.template.fields]
-        values = {**bound.arguments, RUN_DATE: run_date}
-        return bool(dated) and all(sink.twin().at(values).exists() for sink in dated)
+        values = {**bound.arguments, RUN_DATE: self.moment(run_date)}
+        for node in self.graph.nodes.values():
+            if node.kind == "flow":
+                arguments = {
+                    name: values.get(given.parameter) if isinstance(given, ParameterRef) and not given.path else given
+                    for name, given in node.arguments.items()
+                }
+                yield from node.call._commits(run_date, arguments)
+                continue
+            for sink in node.writes:
+                if RUN_DATE in sink.template.fields:
+                    known = all(isinstance(values.get(name), str | int | float | date) for name in sink.template.fields)
+                    yield known and sink.twin().at(values).exists()
 
     def analyze(self) -> dict[str, Any]:
-        """Return what the pipeline is, as plain data: nodes, edges, locations, executors (version 1 of `glacier analyze --json`)."""
+        """Return what the pipeline is, as plain data: nodes, edges, locations, executors (version 1 of `glacier analyze
+        --json`).
+        """
         from glacier_prefect.analysis import analyze
 
         return analyze(self)
@@ -249,12 +304,24 @@ class Pipeline:
         Raises:
             OptionError: A parameter does not exist, or its text does not fit its type.
         """
-        return _flows().parse_parameters(self, texts)
+        values: dict[str, Any] = _flows().parse_parameters(self, texts)
+        return values
 
 
 def _flows() -> Any:
     # The one place that looks up: running is asked of a pipeline, and needs Prefect, which declaring one must not load.
-    return importlib.import_module("glacier_prefect.flows")
+    name = "glacier_prefect.flows"
+    if name in sys.modules or not gc.isenabled():
+        return importlib.import_module(name)
+    # Of the half million objects that this makes none is garbage; looking for some costs a tenth of the start.
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        if not gc.get_freeze_count():  # else the user's own frozen objects would thaw
+            gc.freeze()
+            gc.unfreeze()  # together: all is old, and looked at with old objects, which is rarely
+        gc.enable()
 
 
 @overload
@@ -277,8 +344,8 @@ def pipeline(function: Callable[..., Any] | None = None, /, **settings: Any) -> 
 
     Args:
         function: The function, when used as `@pipeline` without arguments.
-        settings: `name`; `schedule`, a cron expression; `timezone` of the schedule and of `run_date`; `tags`; and every option of
-            Prefect's flow decorator (`retries`, `timeout_seconds`, `task_runner`, ...).
+        settings: `name`; `schedule`, a cron expression; `timezone` of the schedule and of `run_date`; `tags`; and every
+            option of Prefect's flow decorator (`retries`, `timeout_seconds`, `task_runner`, ...).
 
     Example:
         ```python
@@ -301,10 +368,12 @@ def _called(function: Callable[..., Any], settings: Mapping[str, Any]) -> Pipeli
             f"Pipeline function {function.__name__!r} is async or a generator; it only describes the pipeline.\n"
             "Hint: make it a plain function; tasks may be async."
         )
-    name = settings.get("name") or function.__name__.replace("_", "-")
+    name = function.__name__.replace("_", "-") if settings.get("name") is None else settings["name"]
     where = f"pipeline {name!r}"
     if RUN_DATE in inspect.signature(function).parameters:
-        raise DefinitionError(f"{where} has a parameter named {RUN_DATE!r}, which is the date that each run has by itself.")
+        raise DefinitionError(
+            f"{where} has a parameter named {RUN_DATE!r}, which is the date that each run has by itself."
+        )
     _check_settings(settings, where)
     made = object.__new__(Pipeline)
     made._set(name, settings, graphs.trace(function, where), function, function.__module__)
@@ -324,7 +393,9 @@ def _check_schedule(schedule: Any, timezone: Any, where: str) -> None:
     except (KeyError, ValueError, TypeError, OSError):
         from zoneinfo import available_timezones
 
-        raise OptionError(f"{where} has the unknown timezone {timezone!r}. {nearest(str(timezone), available_timezones())}") from None
+        raise OptionError(
+            f"{where} has the unknown timezone {timezone!r}. {nearest(str(timezone), available_timezones())}"
+        ) from None
     if schedule is None:
         return
     from cronsim import CronSim, CronSimError
@@ -332,7 +403,9 @@ def _check_schedule(schedule: Any, timezone: Any, where: str) -> None:
     try:
         CronSim(schedule, datetime(2000, 1, 1))
     except (CronSimError, TypeError, AttributeError):
-        raise OptionError(f"{where} has schedule={schedule!r}; expected a cron expression, as in '0 6 * * *' (6:00 every day).") from None
+        raise OptionError(
+            f"{where} has schedule={schedule!r}; expected a cron expression, as in '0 6 * * *' (6:00 every day)."
+        ) from None
 
 
 def _process_runner(runner: Any) -> str | None:

@@ -69,6 +69,8 @@ class Plan:
         return values
 
     def _cut(self, columns: tuple[str, ...], parameter: str, leaf: Any, _: tuple[Any, ...]) -> Any:
+        if isinstance(leaf, Unmapped):
+            return Unmapped(map_leaves(leaf.value, partial(self._cut, columns, parameter)))
         if not is_frame(leaf):
             return leaf
         there = leaf.collect_schema()
@@ -95,13 +97,14 @@ class Plan:
         schema = leaf.collect_schema()
         check_schema(schema, self.schema, where)
         takers = [need for need in self.needs if path[: len(need.path)] == need.path]
-        if is_lazy(leaf) and not (self.computed and (takers or self.checks)):
+        if is_lazy(leaf) and not (self.computed and (takers or self.checks or self.keep)):
             return leaf
-        if not is_lazy(leaf) and not self.packed:
+        if not is_lazy(leaf) and not self.packed and not self.keep:
             check_rows(leaf.lazy(), self.checks, where)
             return leaf
         columns: list[str] | None = None
-        if takers and all(need.columns is not None and need.path == path for need in takers) and not self.checks:
+        whole = self.checks or self.keep  # what is kept may have other consumers in a later run
+        if takers and not whole and all(need.columns is not None and need.path == path for need in takers):
             columns = [name for need in takers for name in need.columns or ()]
         location = hand_over(leaf, columns, keep=self.keep)
         check_rows(location.open().lazy(), self.checks, where)
@@ -112,6 +115,8 @@ def opened(value: Any) -> Any:
     """Return `value` with all that travelled in it opened: frames as scans, picked parts of results."""
 
     def leaf(item: Any, _: tuple[Any, ...]) -> Any:
+        if isinstance(item, Unmapped):
+            return Unmapped(opened(item.value))
         if isinstance(item, Pick):
             return item.open(opened)
         if isinstance(item, FrameLocation | Packed):
@@ -119,6 +124,36 @@ def opened(value: Any) -> Any:
         return item
 
     return map_leaves(value, leaf)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Stands before a value in a list of two and says what was around it: a `Pick`, or `Unmapped` if `path` is None."""
+
+    path: tuple[Any, ...] | None
+
+
+def spread(value: Any) -> Any:
+    """Return `value` with lists in place of each `Pick` and `Unmapped`: Dask finds the futures in lists only."""
+
+    def leaf(item: Any, _: tuple[Any, ...]) -> Any:
+        if isinstance(item, Pick | Unmapped):
+            return [_Part(item.path if isinstance(item, Pick) else None), spread(item.value)]
+        return item
+
+    return map_leaves(value, leaf)
+
+
+def gathered(value: Any) -> Any:
+    """Return what `spread` was given."""
+    if type(value) is list and len(value) == 2 and isinstance(value[0], _Part):
+        inner = gathered(value[1])
+        return Unmapped(inner) if value[0].path is None else Pick(inner, value[0].path)
+    if type(value) is dict:
+        return {key: gathered(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(gathered(item) for item in value)
+    return value
 
 
 def make_plan(graph: Graph, name: str) -> Plan:

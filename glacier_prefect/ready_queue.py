@@ -1,16 +1,21 @@
 """A ready-queue: threads that take nodes whose upstream is done, and go on with what their own node made ready.
 
-Knows nothing of Prefect or Polars; what a node does is given as a function.
+Python runs one thread at a time, so threads that share out work of a millisecond only hinder each other: a second one
+joins when a ready node has waited, and leaves when what it does is as short. Knows nothing of Prefect or Polars; what a
+node does is given as a function.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 
 Work = Callable[[], None]
+Piece = tuple[str, Work | None]
+WAIT_SECONDS = 0.005  # longer than Python leaves a thread alone, and than Prefect takes for an empty task
 LOOK_SECONDS = 0.5
 LEAVE_SECONDS = 3.0
 
@@ -41,28 +46,29 @@ class ReadyQueue:
                 self._downstream[each].append(name)
         self._parts: dict[str, int] = {}
         self._left = len(upstream)
-        self._ready: deque[tuple[str, Work | None]] = deque(
-            (name, None) for name, count in self._waiting.items() if not count
-        )
-        self._changed = threading.Condition()
-        self._idle = 0
+        self._ready: deque[Piece] = deque((name, None) for name, count in self._waiting.items() if not count)
+        self._taken = 0
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)  # for `run`: something is ready, or all is done
+        self._called = threading.Condition(lock)  # for idle threads: as many are wanted as `_calls` says
+        self._calls = self._idle = 0
         self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
+        self._over = False
 
     def run(self) -> None:
         """Run all nodes; returns when the last is done, raises what a node's function raised."""
         try:
             with self._changed:
-                self._add_threads()
-                while self._left and self._error is None and not self._stop.is_set():
-                    self._changed.wait(LOOK_SECONDS)  # a nested queue learns from the event only that the run ends
+                self._call(min(1, self._left))
+                while self._left and not self._over and not self._stop.is_set():
+                    self._watch()
         except BaseException:
             self._stop.set()
             raise
         finally:
             with self._changed:
-                self._left = 0
-                self._changed.notify_all()
+                self._end()
             for thread in self._threads:
                 thread.join(LEAVE_SECONDS if self._stop.is_set() or self._error else None)
         if self._error is not None:
@@ -70,25 +76,44 @@ class ReadyQueue:
         if self._stop.is_set():
             raise KeyboardInterrupt("The run was stopped.")
 
-    def _add_threads(self) -> None:
-        for _ in range(min(len(self._ready) - self._idle, self._limit - len(self._threads))):
+    def _watch(self) -> None:
+        """Call further threads when none took a ready node for a while; else wait until one is ready."""
+        if not self._ready:
+            self._changed.wait(LOOK_SECONDS)  # a nested queue learns from the event only that the run ends
+            return
+        taken = self._taken
+        self._changed.wait(WAIT_SECONDS)
+        if self._taken == taken:
+            self._call(min(len(self._ready), self._limit - self._working()))
+
+    def _working(self) -> int:
+        return len(self._threads) - self._idle + self._calls
+
+    def _call(self, number: int) -> None:
+        woken = min(number, self._idle - self._calls)
+        self._calls += woken
+        self._called.notify(woken)
+        for _ in range(number - woken):
             # Daemon threads: a query of Polars cannot be interrupted, and must not keep a stopped process alive.
             thread = threading.Thread(target=copy_context().run, args=(self._work,), daemon=True, name="glacier-node")
             self._threads.append(thread)
             thread.start()
 
+    def _end(self) -> None:
+        self._over = True
+        self._changed.notify()
+        self._called.notify_all()
+
     def _work(self) -> None:
-        mine: tuple[str, Work | None] | None = None
+        mine: Piece | None = None
         while True:
-            if mine is None:
-                with self._changed:
-                    self._idle += 1
-                    while not self._ready and self._left:
-                        self._changed.wait()
-                    self._idle -= 1
-                    if not self._left or self._stop.is_set():
-                        return
-                    mine = self._ready.popleft()
+            with self._changed:
+                if mine is None:
+                    mine = self._take()
+                if mine is None:
+                    return
+                self._taken = before = self._taken + 1
+            began = time.monotonic()
             name, part = mine
             try:
                 parts = self._start(name) if part is None else part()
@@ -96,34 +121,50 @@ class ReadyQueue:
                 with self._changed:
                     self._error = self._error or error
                     self._stop.set()
-                    self._left = 0
-                    self._changed.notify_all()
+                    self._end()
                 return
-            mine = self._next(name, part is None, list(parts or ()))
+            short = time.monotonic() - began < WAIT_SECONDS
+            with self._changed:
+                mine = self._next(name, part is None, list(parts or ()))
+                if mine is not None and short and self._taken > before and self._working() > 1:
+                    self._ready.appendleft(mine)  # others take short nodes, too, and one thread is the quickest then
+                    self._wait()
+                    mine = None
 
-    def _next(self, name: str, started: bool, parts: list[Work]) -> tuple[str, Work | None] | None:
-        """Note that a piece of work is done; return one that it made ready, and leave others to other threads."""
-        with self._changed:
-            if started and parts:
-                self._parts[name] = len(parts)
-                ready: list[tuple[str, Work | None]] = [(name, each) for each in parts]
-            else:
-                self._parts[name] = self._parts.get(name, 1) - 1
-                ready = []
-                if not self._parts[name]:
-                    self._left -= 1
-                    for each in self._downstream[name]:
-                        self._waiting[each] -= 1
-                        if not self._waiting[each]:
-                            ready.append((each, None))
-            if not self._left:
-                self._changed.notify_all()
-                return None
-            if self._stop.is_set():
-                return None
-            mine = ready.pop(0) if ready else None
-            self._ready.extend(ready)
-            if ready:
-                self._changed.notify(len(ready))
-                self._add_threads()
-            return mine
+    def _take(self) -> Piece | None:
+        """Return the next ready node, None when all are done."""
+        while not self._ready and not self._over:
+            self._wait()
+        return None if self._over or self._stop.is_set() else self._ready.popleft()
+
+    def _wait(self) -> None:
+        """Be idle until called."""
+        self._idle += 1
+        while not self._calls and not self._over:
+            self._called.wait()
+        self._idle -= 1
+        self._calls = max(0, self._calls - 1)
+
+    def _next(self, name: str, started: bool, parts: list[Work]) -> Piece | None:
+        """Note that a piece of work is done; return one that it made ready or that waits."""
+        if started and parts:
+            self._parts[name] = len(parts)
+            ready: list[Piece] = [(name, each) for each in parts]
+        else:
+            self._parts[name] = self._parts.get(name, 1) - 1
+            ready = []
+            if not self._parts[name]:
+                self._left -= 1
+                for each in self._downstream[name]:
+                    self._waiting[each] -= 1
+                    if not self._waiting[each]:
+                        ready.append((each, None))
+        if not self._left:
+            self._end()
+        if self._over or self._stop.is_set():
+            return None
+        mine = ready.pop(0) if ready else self._ready.popleft() if self._ready else None
+        if ready and not self._ready:
+            self._changed.notify()
+        self._ready.extend(ready)
+        return mine

@@ -33,10 +33,16 @@ class Registry:
         self._read_entry_points()
         return tuple(sorted(self.table))
 
-    def check(self, name: str) -> None:
-        """Raise `OptionError` with the nearest match if `name` is not registered."""
+    def check(self, name: str, where: str | None = None) -> None:
+        """Raise `OptionError` with the nearest match if `name` is not registered.
+
+        Args:
+            name: The name.
+            where: What names it, for the message.
+        """
         if name not in self.table and name not in self.names():
-            raise OptionError(f"Unknown {self.kind} {name!r}. {nearest(name, self.names())}")
+            what = f"{where} has the unknown {self.kind}" if where else f"Unknown {self.kind}"
+            raise OptionError(f"{what} {name!r}. {nearest(name, self.names())}")
 
     def load(self, name: str) -> Any:
         """Import and return the class that `name` stands for."""

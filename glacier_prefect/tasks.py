@@ -1,14 +1,14 @@
 """`@task`: a function, what it depends on, and where it runs.
 
-Options of Prefect's task decorator pass through; their names are listed here, so that a misspelt one is an error at once without
-loading Prefect (a test compares the list with the installed Prefect). Imports neither Prefect nor Polars.
+Options of Prefect's task decorator pass through; their names are listed here, so that a misspelt one is an error at
+once without loading Prefect (a test compares the list with the installed Prefect). Imports neither Prefect nor Polars.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -105,7 +105,7 @@ class Task(Generic[P, R]):
     origin: Task[P, R] | None = None
 
     def __post_init__(self) -> None:
-        for name in (*functools.WRAPPER_ASSIGNMENTS,):
+        for name in functools.WRAPPER_ASSIGNMENTS:
             if hasattr(self.fn, name):
                 object.__setattr__(self, name, getattr(self.fn, name))
         object.__setattr__(self, "__wrapped__", self.fn)
@@ -123,12 +123,25 @@ class Task(Generic[P, R]):
         """Run the task once for each item; the result is the list of results, in order.
 
         Args:
-            args: Lists of items, or a task's result that is a list; `unmapped(value)` for what every run gets as a whole.
+            args: Lists of items, or a task's result that is a list; `unmapped(value)` for what every run gets as a
+                whole.
             batch: Number of items for one task run, for items that are small.
             kwargs: As `args`, by name.
         """
+        if several := [
+            str(each)
+            for each in self.signature.parameters.values()
+            if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        ]:
+            raise ArgumentsError(
+                f"map of task {self.name!r}: its parameter {several[0]} takes any number of values, so which are "
+                "items cannot be told.\n"
+                "Hint: map a task whose parameters have names of their own."
+            )
         if batch is not None and (not isinstance(batch, int) or isinstance(batch, bool) or batch < 1):
-            raise ArgumentsError(f"map of task {self.name!r} has batch={batch!r}; expected a whole number of at least 1.")
+            raise ArgumentsError(
+                f"map of task {self.name!r} has batch={batch!r}; expected a whole number of at least 1."
+            )
         if (tracer := tracing.active.get()) is not None:
             return tracer.map_task(self, args, kwargs, batch)
         bound = self.bind(args, kwargs)
@@ -158,7 +171,9 @@ class Task(Generic[P, R]):
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise ArgumentsError(f"Task {self.name!r} cannot be called so: {error}. Its signature is {self.name}{self.signature}.") from None
+            raise ArgumentsError(
+                f"Task {self.name!r} cannot be called so: {error}. Its signature is {self.name}{self.signature}."
+            ) from None
         return dict(bound.arguments)
 
     def made_of(self, other: Task[..., Any]) -> bool:
@@ -203,7 +218,7 @@ def task(fn: Callable[P, R], /) -> Task[P, R]: ...
 def task(
     *,
     name: str | None = None,
-    depends_on: Task[..., Any] | Iterable[Task[..., Any]] = (),
+    depends_on: Task[..., Any] | Sequence[Task[..., Any]] = (),
     executor: str | Executor = "local",
     materialize: bool | None = None,
     columns: Mapping[str, Iterable[str]] | Iterable[str] | None = None,
@@ -219,10 +234,11 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
     Args:
         fn: The function, when used as `@task` without arguments.
-        options: `name`; `depends_on`, a task or a list of tasks that have to be done before; `executor`, where the body runs;
-            `materialize`, True to compute its frames in its own node, False to keep them lazy; `columns`, the columns that it reads of
-            its frame inputs; `schema` and `checks` on its result; `cache`, True to take an earlier result while nothing it depends on
-            has changed; and every option of Prefect's task decorator (`retries`, `timeout_seconds`, `tags`, ...).
+        options: `name`; `depends_on`, a task or a list of tasks that have to be done before; `executor`, where the body
+            runs; `materialize`, True to compute its frames in its own node, False to keep them lazy; `columns`, the
+            columns that it reads of its frame inputs; `schema` and `checks` on its result; `cache`, True to take an
+            earlier result while nothing it depends on has changed; and every option of Prefect's task decorator
+            (`retries`, `timeout_seconds`, `tags`, ...).
 
     Raises:
         DependencyError: `depends_on` holds something that is not a Task.
@@ -241,25 +257,28 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     return lambda function: _make(function, options)
 
 
-def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> Task[..., Any]:
+def _make(fn: Callable[P, R], options: Mapping[str, Any]) -> Task[P, R]:
     if isinstance(fn, Task):
         raise OptionError(f"{fn!r} is a task already; use with_options(...) to change it.")
     if not callable(fn) or isinstance(fn, type):
         raise OptionError(f"@task is used on {fn!r} ({type(fn).__name__}); expected a function.")
     name = options.get("name") or getattr(fn, "__name__", None) or type(fn).__name__
+    if not isinstance(name, str):
+        raise OptionError(f"@task has name={name!r} ({type(name).__name__}); expected a str.")
     where = f"task {name!r}"
     _check_options(options, where)
     executor = options.get("executor") or "local"
     if not isinstance(executor, Executor):
         if not isinstance(executor, str):
             raise OptionError(
-                f"executor of {where} is {executor!r} ({type(executor).__name__}); expected a name, as in executor='dbt', or an Executor."
+                f"executor of {where} is {executor!r} ({type(executor).__name__}); expected a name, as in "
+                "executor='dbt', or an Executor."
             )
-        EXECUTORS.check(executor)
+        EXECUTORS.check(executor, where)
     materialize = options.get("materialize")
-    if materialize not in (None, True, False):
+    if materialize is not None and not isinstance(materialize, bool):
         raise OptionError(f"materialize of {where} is {materialize!r}; expected True, False or None.")
-    made: Task[..., Any] = Task(
+    return Task(
         fn=fn,
         name=name,
         depends_on=_dependencies(options.get("depends_on", ()), where),
@@ -271,32 +290,35 @@ def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> Task[..., Any]:
         cache=bool(options.get("cache", False)),
         options={key: value for key, value in options.items() if key not in OWN_OPTIONS},
     )
-    return made
 
 
 def _check_options(options: Mapping[str, Any], where: str) -> None:
     for option in options:
         if option not in OWN_OPTIONS and option not in PREFECT_TASK_OPTIONS:
-            raise OptionError(f"{where} has the unknown option {option!r}. {nearest(option, OWN_OPTIONS | PREFECT_TASK_OPTIONS)}")
+            raise OptionError(
+                f"{where} has the unknown option {option!r}. {nearest(option, OWN_OPTIONS | PREFECT_TASK_OPTIONS)}"
+            )
 
 
 def _dependencies(given: Any, where: str) -> tuple[Task[..., Any], ...]:
-    if isinstance(given, Task):
-        return (given,)
-    found = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    # A set has no order, and the order says which parameter of a declared pipeline's task gets which result.
+    found = tuple(given) if isinstance(given, list | tuple) else (given,)
     for each in found:
         if not isinstance(each, Task):
-            hint = (
-                "pass the function decorated with @task, not its name."
-                if isinstance(each, str)
-                else f"decorate {getattr(each, '__name__', 'it')!r} with @task."
-                if callable(each)
-                else "pass functions decorated with @task."
-            )
             raise DependencyError(
-                f"depends_on of {where} contains {each!r} ({type(each).__name__}); expected Task objects.\nHint: {hint}"
+                f"depends_on of {where} {'contains' if isinstance(given, list | tuple) else 'is'} {each!r} "
+                f"({type(each).__name__}); "
+                f"expected Task objects.\nHint: {_remedy(each)}"
             )
     return tuple(dict.fromkeys(found))
+
+
+def _remedy(wrong: Any) -> str:
+    if isinstance(wrong, str):
+        return "pass the function decorated with @task, not its name."
+    if inspect.isfunction(wrong):
+        return f"decorate {wrong.__name__!r} with @task."
+    return "pass a function decorated with @task, or a list of them."
 
 
 def _columns(given: Any, fn: Callable[..., Any], where: str) -> dict[str, tuple[str, ...]]:
@@ -305,9 +327,13 @@ def _columns(given: Any, fn: Callable[..., Any], where: str) -> dict[str, tuple[
     parameters = [each.name for each in inspect.signature(fn).parameters.values()]
     if not isinstance(given, Mapping):
         if isinstance(given, str) or not isinstance(given, Iterable):
-            raise OptionError(f"columns of {where} is {given!r}; expected a list of column names, or a dict of them by parameter.")
+            raise OptionError(
+                f"columns of {where} is {given!r}; expected a list of column names, or a dict of them by parameter."
+            )
         if len(parameters) != 1:
-            raise OptionError(f"columns of {where} is a list, and it has the parameters {parameters}; expected a dict by parameter.")
+            raise OptionError(
+                f"columns of {where} is a list, and it has the parameters {parameters}; expected a dict by parameter."
+            )
         given = {parameters[0]: given}
     for parameter in given:
         if parameter not in parameters:

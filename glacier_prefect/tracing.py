@@ -1,6 +1,7 @@
 """Whether a pipeline function is being traced just now, and by whom.
 
-Sources, sinks, tasks and pipelines ask here what a call means: a node of the graph, or the work itself. Imports only `errors`.
+Sources, sinks, tasks and pipelines ask here what a call means: a node of the graph, or the work itself. Imports only
+`errors`.
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ class Tracer(Protocol):
 active: ContextVar[Tracer | None] = ContextVar("glacier_trace", default=None)
 
 
-def refuse(what: str) -> None:
+def refuse(what: str, hint: str = "pass the source to a task and call it there.") -> None:
     """Raise `PlaceholderError` if a pipeline function is being traced.
 
     Args:
-        what: The call that reads data, for the message ("scan() of source my-data/a.parquet").
+        what: The call that does work, for the message ("scan() of source my-data/a.parquet").
+        hint: What to do instead.
     """
     if active.get() is not None:
         raise PlaceholderError(
-            f"{what} is called in a pipeline function, which only describes the pipeline and reads no data.\n"
-            "Hint: pass the source to a task and call it there."
+            f"{what} is called in a pipeline function, which only describes the pipeline and does no work.\n"
+            f"Hint: {hint}"
         )

@@ -1,11 +1,12 @@
 """Sources and sinks: one location, one format; what is the same on every store.
 
-A subclass for a store says how its data is opened and published. Nothing here imports a cloud SDK or Prefect, and constructing
-a source or sink makes no call.
+A subclass for a store says how its data is opened and published. Nothing here imports a cloud SDK or Prefect, and
+constructing a source or sink makes no call.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from glacier_prefect import run_context, tracing
 from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, PathError, nearest
 from glacier_prefect.sources.checks import check_rows, check_schema, check_storable, declared_checks, declared_schema
 from glacier_prefect.sources.formats import Format, format_of
-from glacier_prefect.sources.paths import RUN_DATE, PathTemplate
+from glacier_prefect.sources.paths import RUN_DATE, PathTemplate, escaped
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,21 +52,31 @@ class Location(ABC):
     managed: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.bucket, str) or not self.bucket or "/" in self.bucket or self.bucket in (".", "..") or "\\" in self.bucket:
-            raise PathError(f"Bucket {self.bucket!r} is not a name; it is one word without '/', as in bucket='my-data'.")
+        if not isinstance(self.bucket, str) or not re.fullmatch(r"[^./\\\0][^/\\\0]*", self.bucket):
+            raise PathError(
+                f"Bucket {self.bucket!r} is not a name; it is one word without '/' and does not begin with '.', "
+                "as in bucket='my-data'."
+            )
         if not isinstance(self.path, str):
-            raise PathError(f"Path {self.path!r} is {type(self.path).__name__}; expected a str, as in path='orders/*.parquet'.")
-        self.template.fields  # noqa: B018  reading it parses the path
+            raise PathError(
+                f"Path {self.path!r} is {type(self.path).__name__}; expected a str, as in path='orders/*.parquet'."
+            )
+        self._check()
         self.file_format.check(self.options, "scan" if isinstance(self, Source) else "sink", str(self))
         object.__setattr__(self, "schema", declared_schema(self.schema, str(self)))
         object.__setattr__(self, "checks", declared_checks(self.checks, str(self)))
         if not self.managed:
+            kind = "source" if isinstance(self, Source) else "sink"
             warnings.warn(
                 f"{type(self).__name__}(...) made directly ties the pipeline to one store; "
-                f"use provider.bucket_{'source' if isinstance(self, Source) else 'sink'}(bucket=..., path=...) instead.",
+                f"use provider.bucket_{kind}(bucket=..., path=...) instead.",
                 DeprecationWarning,
-                stacklevel=4,
+                stacklevel=3,  # who calls the constructor that dataclass made
             )
+
+    def _check(self) -> None:
+        """Raise an error if the path or a setting of the location is wrong; part of making it."""
+        self.template.fields  # noqa: B018  reading it parses the path
 
     def __str__(self) -> str:
         return f"{'source' if isinstance(self, Source) else 'sink'} {self.bucket}/{self.path}"
@@ -96,6 +107,10 @@ class Location(ABC):
 
     def metadata(self) -> dict[str, Any]:
         """Return what is known without a call: provider, bucket, path, format, URI, and the store's own settings."""
+        try:
+            uri: str | None = self.uri
+        except ConfigurationError:  # a setting of the store is not known yet
+            uri = None
         own = {each.name for each in fields(Location)}
         extra = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in own}
         return {
@@ -103,7 +118,7 @@ class Location(ABC):
             "bucket": self.bucket,
             "path": self.path,
             "format": self.file_format.name,
-            "uri": self.uri,
+            "uri": uri,
             **{name: value for name, value in extra.items() if isinstance(value, str | int | tuple)},
         }
 
@@ -115,11 +130,11 @@ class Location(ABC):
 
     def filled(self) -> Self:
         """Return this location with the fields of its path filled."""
-        return self if not self.template.fields else replace(self, path=self.filled_path(), managed=True)
+        return self if not self.template.fields else replace(self, path=escaped(self.filled_path()), managed=True)
 
     def at(self, values: Mapping[str, Any]) -> Self:
         """Return this location with the fields of its path filled with `values`."""
-        return replace(self, path=self.template.fill(values), managed=True)
+        return replace(self, path=escaped(self.template.fill(values)), managed=True)
 
     def overlaps(self, other: Location) -> bool:
         """Whether both can name the same data."""
@@ -188,10 +203,12 @@ class Sink(Location):
     mode: Mode = "overwrite"
     partition_by: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         keys = (self.partition_by,) if isinstance(self.partition_by, str) else tuple(self.partition_by)
+        if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
+            raise OptionError(f"{self} has partition_by={self.partition_by!r}; expected names of columns, each once.")
         object.__setattr__(self, "partition_by", keys)
-        super().__post_init__()
+        super()._check()
         if self.mode not in MODES:
             raise OptionError(f"{self} has mode={self.mode!r}. {nearest(str(self.mode), MODES)}")
         if self.mode == "append" and self.file_format.name != "delta":
@@ -215,8 +232,9 @@ class Sink(Location):
     def write(self, frame: Any) -> Source:
         """Write a frame and return the source that reads it back.
 
-        In a pipeline function this adds a node that writes. Elsewhere it writes now: to a place of its own first, and after the
-        schema and checks are met it is published by one step, so that readers see the old data or the new and never half.
+        In a pipeline function this adds a node that writes. Elsewhere it writes now: to a place of its own first, and
+        after the schema and checks are met it is published by one step, so that readers see the old data or the new and
+        never half.
 
         Args:
             frame: A LazyFrame or DataFrame (in a pipeline function: the result of a task).
@@ -234,10 +252,12 @@ class Sink(Location):
         if isinstance(frame, pl.DataFrame):
             frame = frame.lazy()
         if not isinstance(frame, pl.LazyFrame):
-            raise TypeError(f"write() of {self} takes a LazyFrame or DataFrame, not {type(frame).__name__}: {frame!r:.80}")
+            given = f"{type(frame).__name__}: {frame!r:.80}"
+            raise TypeError(f"write() of {self} takes a LazyFrame or DataFrame, not {given}")
         self.file_format.require(str(self))
         schema = frame.collect_schema()
         check_storable(schema, str(self))
+        self.file_format.check_types(schema, str(self))
         check_schema(schema, self.schema, str(self))
         check_schema(schema, {key: schema.get(key, pl.Null()) for key in self.partition_by}, f"{self} (partition_by)")
         return self._publish(frame, schema, self.filled_path())

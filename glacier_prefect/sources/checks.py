@@ -1,7 +1,7 @@
 """Declared schemas and checks on rows: compared here, with messages that show what is wrong.
 
-A schema names columns that have to be there with these types; other columns may be there too. A check is a Polars expression
-that has to be true; a row for which it is null passes, as in SQL. Imports only `errors`.
+A schema names columns that have to be there with these types; other columns may be there too. A check is a Polars
+expression that has to be true; a row for which it is null passes, as in SQL. Imports only `errors`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,16 @@ def declared_schema(schema: Mapping[str, Any] | None, where: str) -> Mapping[str
 
 def declared_checks(checks: Any, where: str) -> tuple[pl.Expr, ...]:
     """Return `checks` as a tuple; anything but Polars expressions is an `OptionError`."""
-    if not checks and isinstance(checks, tuple):
+    if isinstance(checks, tuple) and not checks:
         return ()
     import polars as pl
 
     if isinstance(checks, pl.Expr):
         return (checks,)
     if not isinstance(checks, Iterable):
-        raise OptionError(f"checks of {where} is {checks!r}; expected Polars expressions, as in [pl.col('amount') > 0].")
+        raise OptionError(
+            f"checks of {where} is {checks!r}; expected Polars expressions, as in [pl.col('amount') > 0]."
+        )
     found = tuple(checks)
     for check in found:
         if not isinstance(check, pl.Expr):
@@ -78,28 +80,57 @@ def check_rows(frame: pl.LazyFrame, checks: Iterable[pl.Expr], where: str) -> No
     """Raise `CheckError` if a check is false for any row; the message has the check, its columns and a few rows.
 
     Args:
-        frame: A scan or an in-memory frame; it is read once for all checks, once more for each that fails.
+        frame: A scan or an in-memory frame; it is read once for all checks, and again for each that fails.
         checks: Expressions; one that yields a single value (`pl.len() > 0`) is checked as a whole.
         where: What is checked, for the message.
+
+    Raises:
+        CheckError: A check is false.
+        SchemaError: A check needs a column that is not there, or is not true or false.
     """
     import polars as pl
 
     checks = tuple(checks)
     if not checks:
         return
-    passed = frame.select(check.all().alias(str(place)) for place, check in enumerate(checks)).collect(engine="streaming").row(0)
+    conditions = [_condition(frame, check, where) for check in checks]
+    asked = [pl.len().alias("rows")]
+    for place, condition in enumerate(conditions):
+        asked += [condition.all().alias(f"{place} passed"), condition.len().alias(f"{place} values")]
+    told = frame.select(asked).collect(engine="streaming").row(0, named=True)
     messages = []
-    for check, good in zip(checks, passed, strict=True):
-        if good:
+    for place, (check, condition) in enumerate(zip(checks, conditions, strict=True)):
+        if told[f"{place} passed"]:
             continue
         columns = sorted(set(check.meta.root_names()))
-        failing = frame.filter(check.not_())
+        of = f"column {', '.join(map(repr, columns))}" if columns else "the frame"
+        if told[f"{place} values"] == 1 and told["rows"] != 1:
+            messages.append(f"check {str(check)!r} on {of} is false for the frame as a whole ({told['rows']:,} rows)")
+            continue
+        failing = frame.filter(condition.not_())
         count = failing.select(pl.len()).collect(engine="streaming").item()
         shown = failing.head(SHOWN_ROWS).collect(engine="streaming")
-        order = columns + [name for name in shown.columns if name not in columns]
+        order = [name for name in columns if name in shown.columns]
+        order += [name for name in shown.columns if name not in order]
         with pl.Config(tbl_hide_dataframe_shape=True, tbl_cols=SHOWN_COLUMNS, tbl_rows=SHOWN_ROWS):
-            rows = str(shown.select(order)) if count else "(the frame has no rows)"
-        of = f"column {', '.join(map(repr, columns))}" if columns else "the frame"
+            rows = str(shown.select(order))
         messages.append(f"check {str(check)!r} on {of} is false for {count:,} rows, for example\n{rows}")
     if messages:
         raise CheckError(f"{where} fails " + "\nand ".join(messages))
+
+
+def _condition(frame: pl.LazyFrame, check: pl.Expr, where: str) -> pl.Expr:
+    """Return a check as one Boolean expression; one over several columns has to be true for each of them."""
+    import polars as pl
+
+    try:
+        schema = frame.select(check).collect_schema()
+    except pl.exceptions.ColumnNotFoundError as error:
+        raise SchemaError(f"{where}: the check {str(check)!r} needs a column that is not there: {error}") from None
+    for name, dtype in schema.items():
+        if dtype != pl.Boolean:
+            raise SchemaError(
+                f"{where}: the check {str(check)!r} is {dtype} for {name!r}, not true or false.\n"
+                "Hint: compare it with something, as in pl.col('amount') > 0."
+            )
+    return pl.all_horizontal(check) if len(schema) > 1 else check

@@ -5,16 +5,26 @@ Adding one is a line in `FORMATS`. Imports Polars only inside functions, and of 
 
 from __future__ import annotations
 
+import glob
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from glacier_prefect.errors import FormatError, NotAvailableError, OptionError, nearest
+from glacier_prefect.errors import FormatError, NotAvailableError, OptionError, TravelError, nearest
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+_OURS = frozenset(
+    {"self", "source", "path", "schema", "hive_partitioning", "hive_schema", "glob", "lazy", "mkdir", "engine"}
+    | {"sync_on_close", "storage_options", "credential_provider"}
+)
+"""Options that Glacier sets itself, or that hold credentials, which belong to the provider."""
+_SUFFIX_OF = {"gzip": ".gz", "zstd": ".zst"}
+_COMPRESSION_OF = {suffix: name for name, suffix in _SUFFIX_OF.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +34,15 @@ class Format:
     Attributes:
         name: As in `format=` and in Polars' `scan_<name>` and `sink_<name>`.
         suffixes: File suffixes that mean it, the first one is used for writing.
-        typed: Whether a file carries the types of its columns.
-        hive: Whether Polars reads `key=value` folders of it.
+        typed: Whether a file carries the types of its columns; if not, it may be compressed as a whole (`.csv.gz`).
+        lacks: Names of the Polars types that it cannot hold.
         available: False for what a later version brings.
     """
 
     name: str
     suffixes: tuple[str, ...]
     typed: bool = True
-    hive: bool = False
+    lacks: frozenset[str] = frozenset()
     available: bool = True
 
     def options(self, direction: str) -> frozenset[str]:
@@ -40,8 +50,7 @@ class Format:
         import polars as pl
 
         function = getattr(pl if direction == "scan" else pl.LazyFrame, f"{direction}_{self.name}")
-        own = {"self", "source", "path", "schema", "hive_partitioning", "hive_schema", "lazy", "mkdir", "engine", "sync_on_close"}
-        return frozenset(name for name in inspect.signature(function).parameters if not name.startswith("_")) - own
+        return frozenset(name for name in inspect.signature(function).parameters if not name.startswith("_")) - _OURS
 
     def check(self, options: Mapping[str, Any], direction: str, where: str) -> None:
         """Raise `OptionError` for an option that Polars does not have for this format."""
@@ -49,32 +58,66 @@ class Format:
             return
         for name in options:
             if name not in (known := self.options(direction)):
-                raise OptionError(f"{where} has the option {name!r}, which Polars' {direction}_{self.name} does not. {nearest(name, known)}")
+                raise OptionError(
+                    f"{where} has the option {name!r}, which Polars' {direction}_{self.name} does not have or Glacier "
+                    f"sets itself. {nearest(name, known)}"
+                )
 
     def require(self, where: str) -> None:
         """Raise `NotAvailableError` if this version cannot read or write the format."""
         if not self.available:
             raise NotAvailableError(f"{where}: the format {self.name!r} is not available in this version of Glacier.")
 
-    def scan(self, files: list[Any], *, schema: Mapping[str, Any] | None, hive_schema: Mapping[str, Any] | None, **options: Any) -> pl.LazyFrame:
+    def check_types(self, schema: Mapping[str, pl.DataType], where: str) -> None:
+        """Raise `TravelError` if a column has a type that cannot be written to this format, or not be read back."""
+        for name, dtype in schema.items():
+            if wrong := self.lacks & set(_types_in(dtype)):
+                raise TravelError(
+                    f"Column {name!r} of {where} has the type {dtype}, and a {self.name} file cannot hold "
+                    f"{', '.join(sorted(wrong))}.\nHint: cast it, or use format='parquet'."
+                )
+
+    def matches(self, name: str) -> bool:
+        """Whether a file of this name has this format."""
+        name = name.lower()
+        if not self.typed:
+            name = name.removesuffix(".gz").removesuffix(".zst")
+        return name.endswith(self.suffixes)
+
+    def suffix(self, options: Mapping[str, Any]) -> str:
+        """Suffix of a file that is written with these options."""
+        return self.suffixes[0] + ("" if self.typed else _SUFFIX_OF.get(str(options.get("compression")), ""))
+
+    def scan(
+        self,
+        files: Sequence[Path] | Path,
+        *,
+        types: Mapping[str, Any] | None = None,
+        whole: bool = False,
+        hive: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> pl.LazyFrame:
         """Scan files of one dataset.
 
         Args:
-            files: Paths, or open binary files.
-            schema: Types of columns that are declared; used while parsing where the files carry none.
-            hive_schema: Types of the keys of `key=value` folders; empty to infer them, None if there are none.
+            files: The files; with `hive` the folder that holds them in `key=value` folders.
+            types: Types of columns; used while parsing where the files carry none.
+            whole: Whether `types` has all columns, so that nothing needs to be inferred.
+            hive: Types of the keys of `key=value` folders.
             options: Options of Polars' scan function.
         """
         import polars as pl
 
-        if schema and not self.typed:
-            options["schema_overrides"] = {**schema, **options.get("schema_overrides", {})}
-        if hive_schema is not None and self.hive:
-            options |= {"hive_partitioning": True, "hive_schema": hive_schema or None}
-        elif self.hive:
-            options["hive_partitioning"] = False
-        if "glob" in inspect.signature(getattr(pl, f"scan_{self.name}")).parameters:
-            options["glob"] = False
+        options = dict(options or {})
+        if self.name == "ndjson":
+            return _scan_ndjson([*files] if isinstance(files, Sequence) else [files], types or {}, whole, options)
+        options["glob"] = False
+        if self.typed:
+            options |= {"hive_partitioning": hive is not None, "hive_schema": hive}
+        elif whole:
+            options["schema"] = types
+        elif types:
+            options["schema_overrides"] = {**types, **options.get("schema_overrides", {})}
         frame: pl.LazyFrame = getattr(pl, f"scan_{self.name}")(files, **options)
         return frame
 
@@ -83,17 +126,91 @@ class Format:
         getattr(frame, f"sink_{self.name}")(target, mkdir=True, sync_on_close="data", **options)
 
 
+def _scan_ndjson(files: list[Path], types: Mapping[str, Any], whole: bool, options: dict[str, Any]) -> pl.LazyFrame:
+    """Scan NDJSON, around what Polars' reader cannot do: files without rows, and most types as types to parse to."""
+    import polars as pl
+
+    files = [file for file in files if _has_rows(file)]
+    if not files:
+        return pl.LazyFrame(schema=types)
+    paths = [glob.escape(str(file)) for file in files]  # there is no glob=False
+    types = {**types, **options.pop("schema_overrides", {})}
+    parsed = {name: dtype for name, dtype in types.items() if _parses(dtype)}
+    if whole:
+        options["schema"] = {name: _json_type(dtype) for name, dtype in types.items()}
+    elif parsed:
+        there = pl.scan_ndjson(paths, **options).collect_schema()
+        options["schema_overrides"] = {name: _json_type(dtype) for name, dtype in parsed.items() if name in there}
+    frame = pl.scan_ndjson(paths, **options)
+    casts = {name: dtype for name, dtype in types.items() if not _parses(dtype) or _json_type(dtype) != dtype}
+    if not casts:
+        return frame
+    there = frame.collect_schema()
+    return frame.cast({name: dtype for name, dtype in casts.items() if name in there})
+
+
+def _has_rows(file: Path) -> bool:
+    import polars as pl
+
+    size = file.stat().st_size
+    if size == 0 or size > 64 or compression_of(file.name) is None:  # the frame of a compressed file has a few bytes
+        return size > 0
+    return pl.scan_ndjson(glob.escape(str(file)), schema={"": pl.String()}).head(1).collect().height > 0
+
+
+def _parses(dtype: pl.DataType) -> bool:
+    return not {"Time", "Duration", "Binary", "Object", "Unknown"} & set(_types_in(dtype))
+
+
+def _json_type(dtype: pl.DataType) -> pl.DataType:
+    """Return the type that Polars' NDJSON reader parses to where it cannot parse to `dtype` itself."""
+    import polars as pl
+
+    if isinstance(dtype, pl.List | pl.Array):
+        return pl.List(_json_type(dtype.inner))  # type: ignore[arg-type]  # a field's type is never a class here
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({each.name: _json_type(each.dtype) for each in dtype.fields})  # type: ignore[arg-type]
+    if isinstance(dtype, pl.Decimal):
+        return pl.String()
+    if dtype.is_integer() and dtype not in (pl.UInt64, pl.Int128, pl.UInt128):
+        return pl.Int64()
+    return pl.Float32() if dtype == pl.Float16 else dtype
+
+
+def _types_in(dtype: Any) -> Iterator[str]:
+    """Yield the names of a type and of all types inside it."""
+    yield dtype.base_type().__name__
+    if (inner := getattr(dtype, "inner", None)) is not None:
+        yield from _types_in(inner)
+    for each in getattr(dtype, "fields", ()):
+        yield from _types_in(each.dtype)
+
+
 FORMATS: dict[str, Format] = {
     each.name: each
     for each in (
-        Format(name="parquet", suffixes=(".parquet", ".pq"), hive=True),
-        Format(name="csv", suffixes=(".csv",), typed=False),
-        Format(name="ndjson", suffixes=(".ndjson", ".jsonl"), typed=False),
-        Format(name="ipc", suffixes=(".ipc", ".arrow", ".feather"), hive=True),
+        Format(name="parquet", suffixes=(".parquet", ".pq")),
+        Format(
+            name="csv",
+            suffixes=(".csv",),
+            typed=False,
+            lacks=frozenset({"Array", "Binary", "Duration", "List", "Null", "Struct"}),
+        ),
+        Format(
+            name="ndjson",
+            suffixes=(".ndjson", ".jsonl"),
+            typed=False,
+            lacks=frozenset({"Binary", "Duration", "Time"}),
+        ),
+        Format(name="ipc", suffixes=(".ipc", ".arrow", ".feather")),
         Format(name="delta", suffixes=(".delta",), available=False),
     )
 }
-_COMPRESSED = {".gz", ".zst", ".zip"}
+
+
+def compression_of(path: str) -> str | None:
+    """Return the compression that a file's last suffix means, None if it means none."""
+    return _COMPRESSION_OF.get(PurePosixPath(path).suffix.lower())
 
 
 def format_of(path: str, name: str | None) -> Format:
@@ -112,12 +229,18 @@ def format_of(path: str, name: str | None) -> Format:
         return FORMATS[name]
     last = PurePosixPath(path)
     suffix = last.suffix.lower()
-    if suffix in _COMPRESSED:
-        suffix = last.with_suffix("").suffix.lower()
+    inner = last.with_suffix("").suffix.lower() if suffix in _COMPRESSION_OF else suffix
     for known in FORMATS.values():
-        if suffix in known.suffixes:
+        if inner in known.suffixes:
+            if inner != suffix and known.typed:
+                raise FormatError(
+                    f"Path {path!r}: a {known.name} file is compressed inside and has no suffix {suffix!r}.\n"
+                    "Hint: leave it out; a sink takes options={'compression': ...}."
+                )
             return known
     if path.endswith(("/", "*", "}")) or not suffix or "=" in last.name:
         return FORMATS["parquet"]
     suffixes = [each for known in FORMATS.values() for each in known.suffixes]
-    raise FormatError(f"Path {path!r} has the unknown suffix {suffix!r}. {nearest(suffix, suffixes)}\nHint: or name it with format=.")
+    raise FormatError(
+        f"Path {path!r} has the unknown suffix {suffix!r}. {nearest(suffix, suffixes)}\nHint: or name it with format=."
+    )

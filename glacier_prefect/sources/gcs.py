@@ -41,5 +41,10 @@ class GCSSink(_GCS, CloudSink):
 
     def twin(self) -> GCSSource:
         return GCSSource(
-            bucket=self.bucket, path=self.path, format=self.format, project_id=self.project_id, region=self.region, managed=True
+            bucket=self.bucket,
+            path=self.path,
+            format=self.format,
+            project_id=self.project_id,
+            region=self.region,
+            managed=True,
         )

@@ -1,7 +1,7 @@
 """Folders that belong to a living process, and the removal of those whose process is gone.
 
-A lease is a locked file in the folder; the operating system drops the lock when its process ends, however it ends, so nobody has
-to guess by age or process id. Imports nothing of Glacier.
+A lease is a locked file in the folder; the operating system drops the lock when its process ends, however it ends, so
+nobody has to guess by age or process id. Imports nothing of Glacier.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Lease:
 
     folder: Path
     _descriptor: int
+    _owner: int
 
     @classmethod
     def take(cls, folder: Path) -> Self:
@@ -39,14 +40,15 @@ class Lease:
             except FileNotFoundError:  # a sweep took the folder between the two calls
                 continue
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if (folder / LOCK).exists():
-                return cls(folder, descriptor)
-            os.close(descriptor)
+            if _is_lock_of(descriptor, folder):
+                return cls(folder, descriptor, os.getpid())
+            os.close(descriptor)  # a sweep held the lock first and removed the file
 
     def release(self) -> None:
-        """Remove the folder and let go of it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._descriptor)
+        """Remove the folder and let go of it; does nothing in a process that was forked from the holder."""
+        if os.getpid() == self._owner:
+            _remove(self.folder)
+            os.close(self._descriptor)
 
 
 def sweep(parent: Path) -> None:
@@ -56,22 +58,40 @@ def sweep(parent: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     for folder in folders:
-        _remove_if_abandoned(folder)
+        with contextlib.suppress(OSError):  # a file, or a folder of another user: not ours to remove
+            _remove_if_abandoned(folder)
 
 
 def _remove_if_abandoned(folder: Path) -> None:
     try:
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        with contextlib.suppress(OSError):  # empty: its process ended, or is about to find it gone and make it again
-            folder.rmdir()
-        return
-    except NotADirectoryError:
+        folder.rmdir()  # only if empty: its process ended early, or is about to find it gone and make it again
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)  # while the lock is held, so that nobody takes the folder meanwhile
-    except BlockingIOError:
-        pass
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its process lives
+        if _is_lock_of(descriptor, folder):  # else another sweep was quicker, and the folder may be somebody's again
+            _remove(folder)  # while the lock is held, so that nobody takes the folder meanwhile
     finally:
         os.close(descriptor)
+
+
+def _is_lock_of(descriptor: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(folder / LOCK))
+    except FileNotFoundError:
+        return False
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, its lock last, so that the next sweep goes on with it if this process is killed on the way."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.name == LOCK:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)
+        os.unlink(folder / LOCK)
+        folder.rmdir()

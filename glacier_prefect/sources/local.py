@@ -1,46 +1,41 @@
 """Sources and sinks on the local disk: a bucket is a folder.
 
-Reading takes a snapshot: Polars opens a file more than once for one query, so a file that is replaced meanwhile would be read
-half old and half new. Each file is therefore read under a hard link of its own, which keeps its content whatever becomes of the name.
+Reading takes a snapshot: Polars opens a file more than once for one query, so a file that is replaced meanwhile would
+be read half old and half new. Each file is therefore read under a hard link of its own (see `snapshots`).
 
-Writing stages and publishes: one file by rename; many files by one manifest, `<path>/_glacier/manifest.json`, which names the files
-of the current version. A version that was replaced stays for `GRACE_SECONDS`, for readers that have it open.
+Writing stages and publishes: one file by rename, many files by one manifest (see `datasets`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import json
 import os
-import re
-import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from glacier_prefect import run_context
-from glacier_prefect.errors import SinkExistsError, SourceNotFoundError, nearest
-from glacier_prefect.sources import snapshots
+from glacier_prefect.errors import FormatError, SinkExistsError, SourceNotFoundError, nearest
+from glacier_prefect.sources import datasets, hive, snapshots
 from glacier_prefect.sources.base import Location, Sink, Source
 from glacier_prefect.sources.checks import check_rows
+from glacier_prefect.sources.formats import compression_of
 from glacier_prefect.sources.leases import Lease, sweep
-from glacier_prefect.sources.paths import glob_regex
+from glacier_prefect.sources.listing import Listing, find, names_below
+from glacier_prefect.sources.paths import escaped
 
 if TYPE_CHECKING:
     import polars as pl
 
-VERSIONS = "_glacier"
-MANIFEST = "manifest.json"
-SCHEMA_FILE = "_schema.parquet"
 OWN = ".glacier"
-GRACE_SECONDS = 600.0
-OPEN_ATTEMPTS = 5
+ATTEMPTS = 20
+CLOCK_TICK = 0.02  # seconds; more than the time in which a file can change twice and keep its modification time
+_FILE = "\0file"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,30 +53,9 @@ class _Local(Location):
     def root(self) -> str:
         return self.folder.as_uri()
 
-
-@dataclass(frozen=True)
-class _Object:
-    """A file as readers see it (`name`, relative to the bucket) and where it is."""
-
-    name: str
-    path: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Listing:
-    """What a path stands for.
-
-    Attributes:
-        objects: The files, sorted by name.
-        anchor: The folder, relative to the bucket, below which `key=value` folders are columns.
-        schema_file: A file without rows that has the columns of a partitioned dataset, written by Glacier.
-        expanded: Whether the path is a folder or a glob rather than one file.
-    """
-
-    objects: list[_Object]
-    anchor: str
-    schema_file: Path | None
-    expanded: bool
+    def overlaps(self, other: Location) -> bool:
+        same_folder = isinstance(other, _Local) and self.folder == other.folder
+        return same_folder and self.template.overlaps(other.template)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,75 +67,91 @@ class LocalSource(_Local, Source):
     """
 
     def _open(self, path: str) -> pl.LazyFrame:
-        for _ in range(OPEN_ATTEMPTS - 1):
-            with contextlib.suppress(FileNotFoundError):  # a version was removed between listing and reading: list again
-                return self._open_once(path)
-        return self._open_once(path)
+        return _while_it_changes(lambda: self._open_once(path))
 
     def _open_once(self, path: str) -> pl.LazyFrame:
         listing = self._list(path)
-        if not listing.objects and listing.schema_file is None:
+        if not listing.files and not listing.datasets:
             raise SourceNotFoundError(self._not_found(path))
-        if not listing.objects:
+        for each in listing.datasets:
+            if each.format != self.file_format.name:
+                raise FormatError(
+                    f"{self}: the dataset {each.version.parents[1]} is {each.format}, not {self.file_format.name}.\n"
+                    f"Hint: name it with format={each.format!r}."
+                )
+        if not listing.files:
             import polars as pl
 
-            return pl.scan_parquet(listing.schema_file)  # type: ignore[arg-type]  # one of the two is there
-        pins = snapshots.pin([(each.name.removeprefix(listing.anchor), each.path) for each in listing.objects], self.base_path)
-        keys = [_keys(each.name.removeprefix(listing.anchor)) for each in listing.objects] if listing.expanded else [{}]
-        schema = _schema_of(listing.schema_file) if listing.schema_file else None
-        frame = self._scan(pins, keys, schema)
-        return frame.select(list(schema)) if schema else frame
+            return pl.LazyFrame(schema=listing.datasets[0].schema())
+        types: dict[str, Any] = {}
+        if not self.file_format.typed:
+            for each in listing.datasets:
+                types |= each.schema()
+        whole = bool(types) and all(each.dataset for each in listing.files)
+        hive.check_same(listing.keys, [each.name for each in listing.files], str(self))
+        return self._scan(listing, {**types, **(self.schema or {})}, whole)
 
-    def _scan(self, files: list[Path], keys: list[dict[str, str]], schema: Mapping[str, Any] | None) -> pl.LazyFrame:
-        scan = partial(self.file_format.scan, **self.options)
-        declared = {**(schema or {}), **(self.schema or {})}
-        if self.file_format.hive or not any(keys):
-            hive = {key: schema[key] for key in keys[0]} if schema else {}
-            return scan(files, schema=declared, hive_schema=hive if any(keys) else None)
+    def _scan(self, listing: Listing, types: dict[str, Any], whole: bool) -> pl.LazyFrame:
         import polars as pl
 
-        # Polars reads key=value folders of these formats not itself; a partitioned dataset of our own has the keys in its files.
-        if schema:
-            return scan(files, schema=declared, hive_schema=None)
-        frames = []
-        for file, own in zip(files, keys, strict=True):
-            columns = [pl.lit(value).alias(key) for key, value in own.items()]
-            frames.append(scan([file], schema={name: declared[name] for name in declared if name not in own}, hive_schema=None).with_columns(columns))
-        return pl.concat(frames)
+        keyed = bool(listing.keys[0])
+        columns = hive.columns(listing.keys, self.schema or {}) if keyed else []
+        names = []
+        for place, (each, keys) in enumerate(zip(listing.files, listing.keys, strict=True)):
+            folder = f"{hive.folder_of(keys)}/" if keyed else ""
+            names.append(f"{folder}{place:07d}{''.join(each.path.suffixes[-2:])[-40:]}")
+        originals = [each.path for each in listing.files]
+        base = Path(self.base_path).absolute()
+        home = snapshots.pin(zip(names, originals, strict=True), base, self.folder)
+        files = [home / name for name in names] if home else originals
+
+        # Polars itself reads the keys of Parquet and IPC, and skips the files that a filter rules out. It takes any
+        # `key=value` folder of a path for one, so it is asked only below the snapshot, and it loses keys that are "".
+        lost = any(value == "" for keys in listing.keys for _, value in keys)
+        by_polars = keyed and home is not None and self.file_format.typed and not lost
+        shown = self.options.get("include_file_paths")
+        options = dict(self.options)
+        if keyed and not by_polars:
+            options["include_file_paths"] = shown or _FILE
+            types = {name: dtype for name, dtype in types.items() if name not in {each.name for each in columns}}
+        frame = self.file_format.scan(
+            home if by_polars and home else files,
+            types=types,
+            whole=whole,
+            hive={each.name: each.dtype for each in columns} if by_polars else None,
+            options=options,
+        )
+        read = pl.Series([str(file) for file in files])
+        if keyed and not by_polars:
+            path = pl.col(shown or _FILE)
+            frame = frame.with_columns(path.replace_strict(read, each).alias(each.name) for each in columns)
+            frame = frame if shown else frame.drop(_FILE)
+        if shown and home is not None:
+            frame = frame.with_columns(pl.col(shown).replace(read, pl.Series([str(file) for file in originals])))
+        return frame
 
     def _objects(self, path: str) -> list[tuple[str, int, str]]:
-        found = []
-        for each in self._list(path).objects:
-            stat = each.path.stat()
-            found.append((each.name, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}"))
-        return found
+        return _while_it_changes(lambda: self._objects_once(path))
 
-    def _list(self, path: str) -> _Listing:
-        target = self.folder / path
-        if not self.template.is_glob and target.is_file():
-            return _Listing(objects=[_Object(path, target)], anchor=path.rpartition("/")[0] + "/" if "/" in path else "", schema_file=None, expanded=False)
-        prefix = path if not self.template.is_glob else path[: min(path.find(sign) for sign in "*?[" if sign in path)]
-        anchor = prefix.rstrip("/") if not self.template.is_glob else prefix.rpartition("/")[0]
-        schemas: list[Path] = []
-        below = sorted(_walk(self.folder / anchor, f"{anchor}/" if anchor else "", schemas), key=lambda each: each.name)
-        suffixes = self.file_format.suffixes
-        typed = [each for each in below if any(suffix in each.path.suffixes for suffix in suffixes)]
-        if not self.template.is_glob:
-            chosen = typed
-        else:
-            regex = glob_regex(path.rstrip("/"))
-            chosen = [] if path.endswith("/") else [each for each in below if re.fullmatch(regex, each.name)]
-            chosen = chosen or [each for each in typed if re.fullmatch(regex + "/.*", each.name)]
-        own = schemas[0] if schemas and (not chosen or all(VERSIONS in each.path.parts for each in chosen)) else None
-        if self.template.is_glob and len(schemas) > 1 and chosen:
-            own = None
-        return _Listing(objects=chosen, anchor=f"{anchor}/" if anchor else "", schema_file=own, expanded=True)
+    def _objects_once(self, path: str) -> list[tuple[str, int, str]]:
+        listing = self._list(path)
+        files = [(each.name, each.path) for each in listing.files]
+        files += [(f"{each.version.name}/{datasets.SCHEMA_FILE}", each.schema_file) for each in listing.datasets]
+        stats = [(name, file.stat(), file) for name, file in files]
+        if any(abs(time.time() - stat.st_mtime) < CLOCK_TICK for _, stat, _ in stats):
+            time.sleep(CLOCK_TICK)  # a file that changes once more from now on gets another time
+            stats = [(name, file.stat(), file) for name, _, file in stats]
+        return [(name, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}") for name, stat, _ in stats]
+
+    def _list(self, path: str) -> Listing:
+        return find(self.folder, path, self.file_format.matches)
 
     def _not_found(self, path: str) -> str:
         where = self.folder / path
         if not self.folder.is_dir():
             buckets = [each.name for each in self.folder.parent.glob("[!.]*") if each.is_dir()]
-            return f"{self}: there is no bucket {self.bucket!r} in {self.folder.parent}. {nearest(self.bucket, buckets)}"
+            hint = nearest(self.bucket, buckets)
+            return f"{self}: there is no bucket {self.bucket!r} in {self.folder.parent}. {hint}"
         if self.template.is_glob:
             return f"{self}: no file matches {path!r} in {self.folder}. Files there: {_some(self.folder)}."
         if where.is_dir():
@@ -181,195 +171,159 @@ class LocalSink(_Local, Sink):
     """
 
     def twin(self) -> LocalSource:
-        return LocalSource(bucket=self.bucket, path=self.path, format=self.file_format.name, base_path=self.base_path, managed=True)
+        return LocalSource(
+            bucket=self.bucket,
+            path=self.path,
+            format=self.file_format.name,
+            base_path=self.base_path,
+            options=_read_options(self.options) if self.file_format.name == "csv" else {},
+            managed=True,
+        )
 
     def _publish(self, frame: pl.LazyFrame, schema: pl.Schema, path: str) -> Source:
         context = run_context.current()
         token = context.token if context else uuid.uuid4().hex
-        target = self.folder / path
-        self._refuse_existing(target, token)
-        writes = self.folder / OWN / "writes"
+        target = self.folder / path.rstrip("/")
+        self._allow(target, token)
+        writes = _disk_of(target, self.folder) / OWN / "writes"
         sweep(writes)
-        lease = Lease.take(writes / f"{token}-{uuid.uuid4().hex[:8]}")
+        lease = Lease.take(writes / uuid.uuid4().hex)
+        twin = replace(self.twin(), path=escaped(path))
         try:
-            publish = self._publish_many if self.partition_by else self._publish_one
-            publish(frame, schema, target, token, lease)
+            if self.partition_by:
+                self._publish_many(frame, schema, target, token, lease, twin)
+                return twin
+            self._publish_one(frame, schema, target, token, lease, twin)
+            if self.file_format.typed:
+                return twin
+            named = {} if twin.options.get("has_header", True) else {"new_columns": list(schema)}
+            return replace(twin, schema=schema, options={**twin.options, **named})
         finally:
             lease.release()
-        typed = self.file_format.typed or self.partition_by
-        return LocalSource(
-            bucket=self.bucket,
-            path=path,
-            format=self.file_format.name,
-            base_path=self.base_path,
-            schema=None if typed else schema,
-            options=_read_options(self.options) if not self.file_format.typed else {},
-            managed=True,
-        )
 
-    def _publish_one(self, frame: pl.LazyFrame, schema: pl.Schema, target: Path, token: str, lease: Lease) -> None:
-        staged = lease.folder / f"data{''.join(target.suffixes)}"
-        self.file_format.sink(frame, staged, **self.options)
-        reread = self.file_format.scan([staged], schema=schema, hive_schema=None, **_read_options(self.options))
-        check_rows(reread, self.checks, str(self))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if self.mode == "error" and not self._is_own(target, token):
-            # Which file this run published is noted first, so that a retry after a crash in between knows it again.
-            note = self._note(target, token)
-            note.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(str(staged.stat().st_ino))
-            try:
-                os.link(staged, target)
-            except FileExistsError:
-                self._refuse_existing(target, token)
-                raise
-        else:
-            if target.is_dir():
-                raise SinkExistsError(f"{self}: {target} is a folder; a file cannot replace it.")
-            os.replace(staged, target)
-        _sync(target.parent)
-
-    def _publish_many(self, frame: pl.LazyFrame, schema: pl.Schema, target: Path, token: str, lease: Lease) -> None:
-        import polars as pl
-
-        if target.is_file():
-            raise SinkExistsError(f"{self}: {target} is a file; a partitioned dataset cannot replace it.")
-        staged = lease.folder / "data"
-        staged.mkdir()
-        pl.DataFrame(schema=schema).write_parquet(staged / SCHEMA_FILE)
-        self.file_format.sink(frame, pl.PartitionBy(staged, key=list(self.partition_by), include_key=not self.file_format.hive), **self.options)
-        files = sorted(each.relative_to(staged).as_posix() for each in staged.rglob("*") if each.is_file() and each.name != SCHEMA_FILE)
-        version = lease.folder.name
-        versions = target / VERSIONS
-        versions.mkdir(parents=True, exist_ok=True)
+    def _publish_one(
+        self, frame: pl.LazyFrame, schema: pl.Schema, target: Path, token: str, lease: Lease, twin: LocalSource
+    ) -> None:
+        options = dict(self.options)
+        if not self.file_format.typed and (compression := compression_of(target.name)):
+            options.setdefault("compression", compression)
+        staged = lease.folder / f"data{self.file_format.suffix(options)}"
+        self.file_format.sink(frame, staged, **options)
         if self.checks:
-            reader = LocalSource(bucket=self.bucket, path="staged", format=self.file_format.name, base_path=self.base_path, managed=True)
-            keys = [_keys(each) for each in files] or [{}]
-            staged_frame = (
-                reader._scan([staged / each for each in files], keys, schema).select(list(schema)) if files else pl.scan_parquet(staged / SCHEMA_FILE)
+            reread = self.file_format.scan([staged], types=schema, whole=True, options=twin.options)
+            check_rows(reread, self.checks, str(self))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if self.mode == "error":
+            # Who publishes here is noted first, so that a retry after a crash in between knows its own file again.
+            note = self._note(target)
+            note.parent.mkdir(parents=True, exist_ok=True)
+            with datasets.locked(note):
+                self._allow(target, token)
+                own = self._is_own(target, token)
+                note.write_text("\n".join([*(_lines(note) if own else [token]), _stamp(staged)]))
+                if own:
+                    os.replace(staged, target)
+                else:
+                    os.link(staged, target)  # FileExistsError if a program other than Glacier was quicker
+        else:
+            self._allow(target, token)
+            os.replace(staged, target)
+        datasets.sync(target.parent)
+
+    def _publish_many(
+        self, frame: pl.LazyFrame, schema: pl.Schema, target: Path, token: str, lease: Lease, twin: LocalSource
+    ) -> None:
+        staged = datasets.stage(frame, schema, self.file_format, self.partition_by, lease.folder / "data", self.options)
+        if self.checks:
+            import polars as pl
+
+            files = [staged.path(each) for each in staged.files]
+            whole = not self.file_format.typed
+            scan = self.file_format.scan(files, types=schema, whole=whole, options=twin.options) if files else None
+            check_rows(pl.LazyFrame(schema=schema) if scan is None else scan, self.checks, str(self))
+        datasets.publish(staged, target, version=lease.folder.name, run=token, allow=lambda: self._allow(target, token))
+
+    def _allow(self, target: Path, token: str) -> None:
+        """Raise `SinkExistsError` if this sink may not write here: by its mode, or because something else is there."""
+        for folder in target.relative_to(self.folder).parents[:-1]:
+            if (above := self.folder / folder).is_file():
+                raise SinkExistsError(f"{self}: {above} is a file; nothing can be written below it.")
+            if datasets.current(above) is not None:
+                raise SinkExistsError(
+                    f"{self}: {above} is a partitioned dataset, in which no reader would see another file.\n"
+                    "Hint: write to a path outside it."
+                )
+        dataset = datasets.current(target)
+        if self.partition_by and target.is_file():
+            raise SinkExistsError(
+                f"{self}: {target} is a file; a partitioned dataset cannot replace it.\nHint: remove it."
             )
-            check_rows(staged_frame, self.checks, str(self))
-        now = time.time()
-        with _locked(versions):
-            old = _read_manifest(target)
-            if old and self.mode == "error" and old["run"] != token:
-                self._refuse_existing(target, token)
-            kept = [each for each in (old or {}).get("superseded", ()) if now - each["at"] < GRACE_SECONDS]
-            if old:
-                kept.append({"version": old["version"], "at": now})
-            manifest = {
-                "manifest": 1,
-                "version": version,
-                "run": token,
-                "format": self.file_format.name,
-                "partition_by": list(self.partition_by),
-                "files": files,
-                "superseded": kept,
-            }
-            staged.rename(versions / version)  # nobody reads it before the manifest names it
-            draft = lease.folder / MANIFEST
-            draft.write_text(json.dumps(manifest, indent=1))
-            os.replace(draft, versions / MANIFEST)
-            _sync(versions)
-            _drop_versions(versions, {version, *(each["version"] for each in kept)})
+        if not self.partition_by and target.is_dir():
+            what = "a partitioned dataset" if dataset else "a folder"
+            raise SinkExistsError(
+                f"{self}: {target} is {what}; a file cannot replace it.\nHint: remove it, or write beside it."
+            )
+        if self.partition_by and dataset is None and (others := names_below(target, 3)):
+            raise SinkExistsError(
+                f"{self}: {target} holds files that Glacier did not write there as a dataset "
+                f"({', '.join(map(repr, others))}, ...); it would hide them, not replace them.\n"
+                "Hint: remove them, or write to a folder of its own."
+            )
+        if self.mode == "error" and os.path.lexists(target):
+            own = dataset.run == token if dataset else self._is_own(target, token)
+            if not own and (dataset or not target.is_dir()):
+                raise SinkExistsError(
+                    f"{self}: there is data at {target} already, and mode is 'error'.\n"
+                    "Hint: remove it, or use mode='overwrite'."
+                )
 
-    def _refuse_existing(self, target: Path, token: str) -> None:
-        if self.mode != "error" or not target.exists():
-            return
-        manifest = _read_manifest(target)
-        if manifest is not None and manifest["run"] == token:
-            return
-        if target.is_file() and self._is_own(target, token):
-            return
-        if target.is_dir() and manifest is None and not any(target.iterdir()):
-            return
-        raise SinkExistsError(f"{self}: there is data at {target} already, and mode is 'error'.\nHint: remove it, or use mode='overwrite'.")
-
-    def _note(self, target: Path, token: str) -> Path:
-        digest = hashlib.sha256(f"{target}\0{token}".encode()).hexdigest()[:32]
-        return self.folder / OWN / "published" / digest
+    def _note(self, target: Path) -> Path:
+        return self.folder / OWN / "published" / hashlib.sha256(str(target).encode()).hexdigest()[:32]
 
     def _is_own(self, target: Path, token: str) -> bool:
-        with contextlib.suppress(FileNotFoundError):
-            return self._note(target, token).read_text() == str(target.stat().st_ino)
-        return False
+        """Whether the file at `target` was published by an earlier attempt of this node in this run."""
+        try:
+            noted = _lines(self._note(target))
+            return noted[:1] == [token] and _stamp(target) in noted[1:]
+        except FileNotFoundError:
+            return False
 
 
-def _walk(folder: Path, name: str, schemas: list[Path]) -> Iterator[_Object]:
-    """Yield the files below `folder` as readers see them; add the schema file of each dataset with a manifest to `schemas`."""
-    manifest = _read_manifest(folder)
-    if manifest is not None:
-        version = folder / VERSIONS / manifest["version"]
-        schemas.append(version / SCHEMA_FILE)
-        for file in manifest["files"]:
-            yield _Object(f"{name}{file}", version / file)
-        return
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in entries:
-        if entry.name.startswith((".", "_")):
+def _while_it_changes(read: Callable[[], T]) -> T:
+    """Return what `read` does, again if a file vanished between listing and reading because it was replaced."""
+    for _ in range(ATTEMPTS):
+        try:
+            return read()
+        except SourceNotFoundError:
+            raise
+        except FileNotFoundError:
             continue
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), f"{name}{entry.name}/", schemas)
-        else:
-            yield _Object(f"{name}{entry.name}", Path(entry.path))
+    return read()
 
 
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    try:
-        manifest: dict[str, Any] = json.loads((folder / VERSIONS / MANIFEST).read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return manifest
-
-
-def _keys(name: str) -> dict[str, str]:
-    """Return the `key=value` folders of a file's name."""
-    from urllib.parse import unquote
-
-    return {part.partition("=")[0]: unquote(part.partition("=")[2]) for part in name.split("/")[:-1] if "=" in part}
-
-
-def _schema_of(file: Path) -> Mapping[str, Any]:
-    import polars as pl
-
-    return pl.read_parquet_schema(file)
+def _disk_of(target: Path, bucket: Path) -> Path:
+    """Return the bucket's folder, or one above `target` where that is on another disk: a rename stays on its disk."""
+    there = target.parent
+    while not there.exists():
+        there = there.parent
+    return there if bucket.exists() and there.stat().st_dev != bucket.stat().st_dev else bucket
 
 
 def _read_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a CSV sink that its reader has to know too."""
-    names = {"separator": "separator", "quote_char": "quote_char", "null_value": "null_values", "decimal_comma": "decimal_comma"}
-    found = {names[name]: value for name, value in options.items() if name in names}
-    if "include_header" in options:
-        found["has_header"] = options["include_header"]
-    return found
+    names = {"null_value": "null_values", "include_header": "has_header"}
+    names |= {name: name for name in ("separator", "quote_char", "decimal_comma")}
+    return {names[name]: value for name, value in options.items() if name in names}
 
 
-@contextlib.contextmanager
-def _locked(versions: Path) -> Iterator[None]:
-    """Let one process at a time change the manifest in this folder."""
-    with open(versions / "lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _lines(note: Path) -> list[str]:
+    return note.read_text().split("\n")
 
 
-def _drop_versions(versions: Path, keep: set[str]) -> None:
-    """Remove versions that the manifest does not name; called with the manifest's lock held."""
-    for folder in versions.iterdir():
-        if folder.is_dir() and folder.name not in keep:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _stamp(file: Path) -> str:
+    stat = file.stat()
+    return f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def _some(folder: Path) -> str:
-    names = [each.name for each in _walk(folder, "", [])][:5]
-    return ", ".join(repr(name) for name in names) or "none"
+    return ", ".join(map(repr, names_below(folder, 5))) or "none"

@@ -1,7 +1,7 @@
 """Paths inside a bucket: their fields, their globs, and which of them overlap.
 
-A path is relative, uses `/`, and may hold `{name}` or `{name:format}` fields (parameters of the pipeline, or `run_date`)
-and, in a source, globs (`*`, `?`, `[...]`, `**`). Imports only `errors`.
+A path is relative, uses `/`, and may hold `{name}` or `{name:format}` fields (parameters of the pipeline, or
+`run_date`) and, in a source, globs (`*`, `?`, `[...]`, `**`). Imports only `errors`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ class PathTemplate:
         _check_relative(self.text, f"Path {self.text!r}")
         for _, field, _, conversion in self._parts:
             if field is not None and (not field.isidentifier() or conversion):
+                written = f"{field}!{conversion}" if conversion else field
                 raise PathError(
-                    f"Path {self.text!r} has the field {{{field}{'!' + conversion if conversion else ''}}}; a field is a "
-                    "plain name with an optional format, as in {run_date:%Y-%m-%d}.\n"
+                    f"Path {self.text!r} has the field {{{written}}}; a field is a plain name with an optional format, "
+                    "as in {run_date:%Y-%m-%d}.\n"
                     "Hint: compute anything else in the pipeline's parameters or in a task."
                 )
         try:
@@ -50,7 +51,9 @@ class PathTemplate:
         try:
             return list(Formatter().parse(self.text))
         except ValueError as error:
-            raise PathError(f"Path {self.text!r} cannot be read: {error}. Write {{{{ and }}}} for literal braces.") from None
+            raise PathError(
+                f"Path {self.text!r} cannot be read: {error}. Write {{{{ and }}}} for literal braces."
+            ) from None
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
@@ -77,11 +80,8 @@ class PathTemplate:
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """Regular expression of all concrete paths that this path can become, and of what lies below them."""
-        return re.compile(self._regex.rstrip("/") + "(?:/.*)?")
-
-    @property
-    def _regex(self) -> str:
-        return "".join(glob_regex(text) + (".+" if field is not None else "") for text, field, _, _ in self._parts)
+        regex = "".join(glob_regex(text) + (".+" if field is not None else "") for text, field, _, _ in self._parts)
+        return re.compile(regex.rstrip("/") + "(?:/.*)?")
 
     def check_fields(self, known: Iterable[str], where: str) -> None:
         """Raise `PathError` if a field is neither a known parameter nor `run_date`.
@@ -102,8 +102,8 @@ class PathTemplate:
         """Return the path with its fields filled.
 
         Args:
-            values: A value for each field; it may hold `/`, but may not leave the path's fixed prefix, be empty, or hold
-                a glob.
+            values: A value for each field; it may hold `/`, but may not leave the path's fixed prefix, be empty,
+                or hold a glob.
 
         Raises:
             PathError: A value is missing, does not fit its format, or is not allowed.
@@ -152,17 +152,17 @@ class PathTemplate:
         """Whether this can become `path`, something above it, or something below it."""
         if self.pattern.fullmatch(path) or not path:
             return True
-        parts, wanted = path.split("/"), self._regex.split("/")
-        # A part with `.` may reach over several folders (a field, `**`); it is then taken to match all that follows.
-        for part, regex in zip(parts, wanted, strict=False):
-            if ".+" in regex or ".*" in regex:
-                return True
-            if not re.fullmatch(regex, part):
+        parts = path.split("/")
+        wanted = "".join(text + ("**" if field is not None else "") for text, field, _, _ in self._parts).split("/")
+        for part, glob in zip(parts, wanted, strict=False):
+            if "**" in glob:  # it, or the field that it stands for, may reach over several folders
+                return "." not in parts[-1]  # and `pattern` has said that it does not become this file
+            if not re.fullmatch(glob_regex(glob), part):
                 return False
         return len(parts) < len(wanted)
 
 
-def literal(path: str) -> str:
+def escaped(path: str) -> str:
     """Return `path` written so that a template of it has no fields: its braces doubled."""
     return path.replace("{", "{{").replace("}", "}}")
 
@@ -186,10 +186,11 @@ def glob_regex(glob: str) -> str:
             regex.append(".*")
             position += 2
             continue
-        if letter == "[" and (end := glob.find("]", position + 2)) > 0:
+        if letter == "[" and (end := glob.find("]", position + (3 if glob[position + 1 :][:1] == "!" else 2))) > 0:
             inside = glob[position + 1 : end]
-            negated, inside = ("^", inside[1:]) if inside[0] == "!" else ("", inside)
-            regex.append(f"[{negated}{re.sub(r'([][&|~^])', r'\\\1', inside)}]" if inside else re.escape("[!]"))
+            negated = "^" if inside[0] == "!" else ""
+            letters = re.sub(r"([][&|~^])", r"\\\1", inside[len(negated) :])
+            regex.append(f"[{negated}{letters}]")
             position = end
         else:
             regex.append({"*": "[^/]*", "?": "[^/]"}.get(letter) or re.escape(letter))

@@ -1,77 +1,84 @@
 """Snapshots of local files: hard links that keep a file's content while a frame over it may still be read.
 
-They live in the folder of the run that reads (its exchange folder), or of the process where there is no run, and vanish with it.
-Where the file system has no hard links, the file itself is read.
+They live in the folder of the run that reads (its exchange folder), or of the process where there is no run, and vanish
+with it. A file that is replaced keeps its content under the link; one that a program writes over in place does not.
+Where the file system has no hard links, or lets nobody make any, the file itself is read.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import itertools
 import os
 import shutil
 import threading
 import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from glacier_prefect import run_context
 from glacier_prefect.sources.leases import Lease, sweep
 
 _numbers = itertools.count()
-_process_folders: dict[Path, Lease] = {}
+_process_folders: dict[tuple[int, Path], Lease] = {}
 _lock = threading.Lock()
 
 
-def pin(files: list[tuple[str, Path]], base_path: str) -> list[Path]:
-    """Return paths under which the files keep their present content.
+def pin(files: Iterable[tuple[str, Path]], *bases: Path) -> Path | None:
+    """Return a folder in which the files keep their present content; None if no folder can have that.
 
     Args:
-        files: For each file the name under which it is to be seen (with its `key=value` folders) and where it is.
-        base_path: Folder that holds the buckets; used where the run's own folder is on another disk.
+        files: For each file the name that it is to have in the folder, and where it is.
+        bases: Folders that may hold a folder of this process, tried in this order; a hard link has to be on the disk of
+            its file, and the run's own folder, which is tried first, may be on another.
 
     Raises:
         FileNotFoundError: A file vanished meanwhile.
     """
+    files = list(files)
+    for home in _homes(bases):
+        place = home / "snapshots" / f"{os.getpid()}-{next(_numbers)}"
+        try:
+            _link(files, place)
+        except OSError as error:
+            shutil.rmtree(place, ignore_errors=True)
+            if isinstance(error, FileNotFoundError):
+                raise
+            continue
+        return place
+    return None
+
+
+def _homes(bases: Iterable[Path]) -> Iterator[Path]:
     if (context := run_context.current()) is not None:
-        with contextlib.suppress(_NoLinks):
-            return _link(files, Path(context.exchange))
-    try:
-        return _link(files, process_folder(Path(base_path).absolute()))
-    except _NoLinks:
-        return [file for _, file in files]
+        yield Path(context.exchange)
+    for base in bases:
+        try:
+            yield process_folder(base)
+        except OSError:  # it cannot be written to
+            continue
 
 
-class _NoLinks(Exception):
-    """The folder cannot be written, is on another disk, or on one without hard links."""
-
-
-def _link(files: list[tuple[str, Path]], home: Path) -> list[Path]:
-    place = home / "snapshots" / f"{os.getpid()}-{next(_numbers)}"
-    pinned = []
-    try:
-        for name, file in files:
-            link = place / name
+def _link(files: list[tuple[str, Path]], place: Path) -> None:
+    made = set()
+    for name, file in files:
+        link = place / name
+        if link.parent not in made:
             link.parent.mkdir(parents=True, exist_ok=True)
-            os.link(file, link)
-            pinned.append(link)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        shutil.rmtree(place, ignore_errors=True)
-        raise _NoLinks from error
-    return pinned
+            made.add(link.parent)
+        os.link(os.path.realpath(file), link)  # the name of a symbolic link may come to mean another file
 
 
 def process_folder(base: Path) -> Path:
     """Return a folder under `base` that is removed when this process ends, or by a later one if it is killed."""
     parent = base / ".glacier" / "exchange"
+    key = (os.getpid(), parent)  # a forked child has one of its own
     with _lock:
-        if parent not in _process_folders or not _process_folders[parent].folder.exists():
+        if key not in _process_folders or not _process_folders[key].folder.exists():
             sweep(parent)
-            try:
-                _process_folders[parent] = lease = Lease.take(parent / f"process-{uuid.uuid4().hex}")
-            except OSError as error:
-                raise _NoLinks from error
+            _process_folders[key] = lease = Lease.take(parent / f"process-{uuid.uuid4().hex}")
             atexit.register(lease.release)
-        return _process_folders[parent].folder
+        return _process_folders[key].folder
+
+
+os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.Lock()))  # another thread may have held it

@@ -1,7 +1,7 @@
 """One real Prefect server for the whole run of the tests, and what they ask it.
 
-With `pytest -n` all processes share it: the first that needs it starts it. Nothing is set in this process's own environment; what
-talks to the server is a process of its own with `project.env`.
+With `pytest -n` all processes share it: the first that needs it starts it. Nothing is set in this process's own
+environment; what talks to the server is a process of its own with `project.env`.
 """
 
 from __future__ import annotations
@@ -72,12 +72,14 @@ class Api:
         return eventually(look, f"the end of flow run {flow_run}", timeout)
 
     def task_runs(self, flow_run: str, *names: str) -> dict[str, dict[str, Any]]:
-        """Return the task runs of a flow run by name, once all that are named have reached the database with their last state."""
+        """Return the task runs of a flow run by name, once those named are in the database with their last state."""
 
         def look() -> Any:
             runs = self.post("/task_runs/filter", flow_runs={"id": {"any_": [flow_run]}})
-            ended = {run["name"]: run for run in runs if run["state_type"] in TERMINAL or run["state_name"] == "NotReady"}
-            return {run["name"]: run for run in runs} if ended.keys() >= set(names) else None
+            ended = {
+                each["name"] for each in runs if each["state_type"] in TERMINAL or each["state_name"] == "NotReady"
+            }
+            return {each["name"]: each for each in runs} if ended >= set(names) else None
 
         return eventually(look, f"the task runs {names} of flow run {flow_run}")
 
@@ -217,7 +219,8 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def new_project(tmp_path_factory: pytest.TempPathFactory, **settings: str) -> Project:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "GLACIER_", "PYTEST_"))}
+    left_out = ("PREFECT_", "GLACIER_", "PYTEST_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     folder = tmp_path_factory.mktemp("project")
     ours = {
         "PREFECT_HOME": str(tmp_path_factory.mktemp("home")),

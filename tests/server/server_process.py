@@ -1,6 +1,7 @@
 """Runs a Prefect server for a run of the tests and stops it when those end, however they end.
 
-Called as `server_process.py OWNER HOME PORT`: the server lives as long as the process OWNER, or until this one gets SIGTERM.
+Called as `server_process.py OWNER HOME PORT`: the server lives as long as the process OWNER, or until this one gets
+SIGTERM.
 """
 
 from __future__ import annotations

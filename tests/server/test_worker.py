@@ -31,7 +31,7 @@ def daily(count: int = 3):
 
 once = provider.bucket_sink(bucket="out", path="once.parquet", mode="error")
 
-@task(depends_on=[])
+@task
 def fail_once(written):
     marker = FOLDER / "failed"
     if not marker.exists():
@@ -62,7 +62,12 @@ def total(numbers): return sum(numbers)
 
 declared = Pipeline("declared-for-worker", tasks=[total])
 """
-ENTRYPOINTS = {"daily": "daily.flow", "retried": "retried.flow", "by-hand": "by_hand.flow", "declared-for-worker": "declared.flow"}
+ENTRYPOINTS = {
+    "daily": "daily.flow",
+    "retried": "retried.flow",
+    "by-hand": "by_hand.flow",
+    "declared-for-worker": "declared.flow",
+}
 
 
 @pytest.fixture(scope="module")
@@ -87,17 +92,87 @@ def deployed(project: Any, api: Any) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def runs(deployed: dict[str, str], project: Any, api: Any) -> dict[str, dict[str, Any]]:
-    """The finished runs of one worker that polled once."""
-    scheduled = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2031-05-06T20:30:00Z"}}
+    """The finished runs of a worker, by name."""
     (project.folder / "broken").touch()
-    made = {}
-    for name, deployment in deployed.items():
-        made[name] = api.post(f"/deployments/{deployment}/create_flow_run")["id"]
-    made["scheduled"] = api.post(f"/deployments/{deployed['daily']}/create_flow_run", state=scheduled)["id"]
-    # A scheduler would wait until then; this is what it does when the time has come, which leaves the scheduled start.
-    with project.running("-m", "prefect", "worker", "start", "--pool", "processes", PREFECT_WORKER_QUERY_SECONDS="1") as output:
-        ended = {name: api.finished(run) for name, run in made.items() if name not in ("scheduled",)}
-        api.post(f"/flow_runs/{made['by-hand']}/set_state", state={"type": "SCHEDULED", "name": "AwaitingRetry"}, force=True)
-        ended["by hand again"] = api.finished(made["by-hand"])
-        ended["output"] = {"text": output()}
+    made = {name: api.post(f"/deployments/{deployment}/create_flow_run")["id"] for name, deployment in deployed.items()}
+    late = {"state": scheduled("Scheduled", "2026-01-05T20:30:00Z"), "parameters": {"count": 7}}
+    made["late"] = api.post(f"/deployments/{deployed['daily']}/create_flow_run", **late)["id"]
+    worker = ("-m", "prefect", "worker", "start", "--pool", "processes")
+    with project.running(*worker, PREFECT_WORKER_QUERY_SECONDS="1") as output:
+        ended = {name: api.finished(run) for name, run in made.items()}
+        ended["first try"] = ended["by-hand"]
+        again = scheduled("AwaitingRetry", datetime.now(UTC).isoformat())
+        api.post(f"/flow_runs/{made['by-hand']}/set_state", state=again, force=True)
+        ended["by-hand"] = api.finished(made["by-hand"])
+        print(output())  # shown if a test fails
     return ended
+
+
+def scheduled(name: str, moment: str) -> dict[str, Any]:
+    return {"type": "SCHEDULED", "name": name, "state_details": {"scheduled_time": moment}}
+
+
+@pytest.mark.parametrize("name", ENTRYPOINTS)
+def test_a_worker_completes_a_run(name: str, runs: dict[str, dict[str, Any]]) -> None:
+    assert runs[name]["state_type"] == "COMPLETED", runs[name]["state"]
+
+
+def test_a_worker_gives_the_parameters_of_the_run(runs: dict[str, dict[str, Any]], project: Any) -> None:
+    heights = {pl.read_parquet(file).height for file in (project.folder / "data/out/dated").iterdir()}
+    assert runs["late"]["state_type"] == "COMPLETED"
+    assert heights == {3, 7}
+
+
+def test_the_date_of_a_run_is_its_scheduled_start_in_the_timezone_of_the_pipeline(
+    runs: dict[str, dict[str, Any]], project: Any
+) -> None:
+    assert runs["late"]["state_type"] == "COMPLETED"
+    assert (project.folder / "data/out/dated/2026-01-06_0530.parquet").exists()
+
+
+def test_a_flow_that_prefect_tries_again_may_replace_what_its_first_try_wrote(
+    runs: dict[str, dict[str, Any]], project: Any
+) -> None:
+    assert (runs["retried"]["state_type"], runs["retried"]["run_count"]) == ("COMPLETED", 2)
+    assert pl.read_parquet(project.folder / "data/out/once.parquet").height == 2
+
+
+def test_a_run_that_is_sent_to_a_worker_again_may_replace_what_it_wrote_before(
+    runs: dict[str, dict[str, Any]], project: Any
+) -> None:
+    assert runs["first try"]["state_type"] == "FAILED"
+    assert "broken" in runs["first try"]["state"]["message"]
+    assert (runs["by-hand"]["state_type"], runs["by-hand"]["run_count"]) == ("COMPLETED", 2)
+    assert pl.read_parquet(project.folder / "data/out/twice.parquet").height == 4
+
+
+def test_a_given_date_is_a_tag_of_the_run(project: Any, api: Any) -> None:
+    project.write(
+        "dated.py",
+        FLOW.replace("def daily(", "def given(").replace("dated/", "given/")
+        + """
+if __name__ == "__main__":
+    given.run(run_date="2026-02-03T04:05")
+""",
+    )
+    project.run("dated.py")
+    (run,) = api.flow_runs("given")
+    assert run["tags"] == ["glacier:run_date=2026-02-03T04:05:00+09:00"]
+    assert (project.folder / "data/out/given/2026-02-03_0405.parquet").exists()
+
+
+def test_a_run_with_the_tag_of_a_date_is_run_for_that_date(project: Any, api: Any) -> None:
+    project.write("tagged.py", FLOW.replace("def daily(", "def tagged(").replace("dated/", "tagged/"))
+    flow_id = api.post("/flows/", name="tagged")["id"]
+    made = api.post("/flow_runs/", flow_id=flow_id, tags=["glacier:run_date=2026-03-04T05:06:00+09:00"])
+    code = f"""
+import uuid
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from tagged import tagged
+with get_client(sync_client=True) as client:
+    run = client.read_flow_run(uuid.UUID({made["id"]!r}))
+run_flow(tagged.flow, flow_run=run, parameters={{"count": 1}})
+"""
+    project.run("-c", code)
+    assert (project.folder / "data/out/tagged/2026-03-04_0506.parquet").exists()

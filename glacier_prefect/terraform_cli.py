@@ -1,0 +1,767 @@
+"""The one file that drives Terraform (or OpenTofu), through python-terraform. Knows nothing of pipelines.
+
+Nothing changes but by a saved plan that was looked at, destroying included. Values never stand on a command line. Saved
+plans and what Terraform prints as JSON hold sensitive values in clear: `masked` is for what is shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from python_terraform import IsFlagged, Terraform  # type: ignore[import-untyped]  # it comes without type hints
+
+from glacier_prefect.errors import GlacierError, UsageError, nearest
+
+OLDEST = (1, 7)  # the first with mock providers, which the modules' tests use; OpenTofu's 1.7 is its equal
+COMMANDS = ("version", "init", "validate", "plan", "show", "apply", "output", "state list")
+SENSITIVE = "(sensitive value)"
+ALLOW_DATA_LOSS = "GLACIER_ALLOW_DATA_LOSS"
+INSTALL = {
+    "terraform": "https://developer.hashicorp.com/terraform/install",
+    "tofu": "https://opentofu.org/docs/intro/install/",
+}
+
+# Resource types that hold data. A `terraform_data` that does says so itself, by `holds_data = true` in its input.
+DATA_TYPES = frozenset(
+    ["aws_s3_bucket", "azurerm_storage_account", "azurerm_storage_container", "google_storage_bucket"]
+)
+
+_ROOM = 1 << 20  # bytes that must be free beside a state: Terraform rewrites it in place, and a full disk cuts it off
+_POLL = 0.05  # seconds between two looks at what Terraform printed
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+# --- errors
+
+
+class TerraformMissing(GlacierError, FileNotFoundError):
+    """Neither on PATH nor at the path given is there such a program."""
+
+
+class TerraformTooOld(GlacierError, RuntimeError):
+    """The program is older than what the modules need."""
+
+
+class TerraformFailed(GlacierError, RuntimeError):
+    """A Terraform command failed.
+
+    Attributes:
+        diagnostics: What Terraform said, errors and warnings.
+    """
+
+    def __init__(self, message: str, diagnostics: Sequence[Diagnostic] = ()) -> None:
+        super().__init__(message)
+        self.diagnostics = tuple(diagnostics)
+
+
+class StateLocked(TerraformFailed):
+    """Someone else works on the same state.
+
+    Attributes:
+        lock_id: What `force-unlock` asks for; None if Terraform did not say it.
+        who: User and machine that hold the lock.
+    """
+
+    lock_id: str | None = None
+    who: str | None = None
+
+
+class PlanStale(TerraformFailed):
+    """The state has changed since the plan was made, or the plan was applied before."""
+
+
+class ApplyFailed(TerraformFailed):
+    """Terraform could not do all of a plan. The state has what it did.
+
+    Attributes:
+        done: Addresses that were finished.
+        failed: Addresses that were not.
+    """
+
+    done: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+
+class DataLossRefused(GlacierError, PermissionError):
+    """The plan destroys or replaces what holds data, and nobody allowed it."""
+
+
+# --- values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """What `version` answers.
+
+    Attributes:
+        binary: The program that was asked for, as in "terraform".
+        number: As in "1.11.4".
+    """
+
+    binary: str
+    number: str
+
+    def __str__(self) -> str:
+        return f"{self.binary} {self.number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnostic:
+    """One error or warning of Terraform.
+
+    Attributes:
+        severity: "error" or "warning".
+        summary: What went wrong, in a line.
+        detail: More of it, maybe with how to go on.
+        address: The resource.
+        place: File and line of the configuration.
+    """
+
+    severity: str
+    summary: str
+    detail: str = ""
+    address: str | None = None
+    place: str | None = None
+
+    def __str__(self) -> str:
+        # of a failed local-exec the command is the module's business, what it printed is the user's
+        said = self.detail.partition("Output: ")[2] if self.summary == "local-exec provisioner error" else ""
+        text = said.strip() or f"{self.summary.removesuffix('.')}. {self.detail}".strip()
+        return f"{text} ({self.place})" if self.place else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One step of a running plan or apply.
+
+    Attributes:
+        kind: Terraform's word, as in "planned_change", "apply_start", "apply_progress", "apply_complete",
+            "apply_errored", "diagnostic"; also "interrupted", when Terraform was asked to stop.
+        message: One line for people.
+        address: The resource.
+        action: What is done with it, as in "create".
+    """
+
+    kind: str
+    message: str
+    address: str | None = None
+    action: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One output of the root.
+
+    Attributes:
+        value: As Terraform's type says; in clear, even if it is sensitive.
+        type: Terraform's type, as in "string" or `["list", "string"]`.
+        sensitive: Whether the value must not be shown.
+    """
+
+    value: Any = field(repr=False)
+    type: Any
+    sensitive: bool
+
+    @property
+    def shown(self) -> Any:
+        """The value, or a mask if it is sensitive."""
+        return SENSITIVE if self.sensitive else self.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A saved plan. It is a secret, so it is deleted once it was applied; use it in a `with` statement.
+
+    Attributes:
+        path: The saved plan, readable by its owner only.
+        destroy: Whether it destroys everything.
+        has_changes: Whether applying it would do anything.
+        json: What `terraform show -json` says of it, sensitive values in clear.
+        warnings: What Terraform warned of.
+    """
+
+    path: Path
+    destroy: bool
+    has_changes: bool
+    json: dict[str, Any] = field(repr=False)
+    warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def masked(self) -> dict[str, Any]:
+        """The part of the JSON that may be shown; see `masked`."""
+        return masked(self.json)
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """The resources that change, in Terraform's form (`address`, `change.actions`), masked."""
+        return [
+            each for each in self.masked["resource_changes"] if each["change"]["actions"] not in (["no-op"], ["read"])
+        ]
+
+    @property
+    def drift(self) -> list[dict[str, Any]]:
+        """The resources that someone changed since the last apply, masked."""
+        return list(self.masked["resource_drift"])
+
+    def close(self) -> None:
+        """Delete the saved plan; a second time does nothing."""
+        shutil.rmtree(self.path.parent, ignore_errors=True)
+
+    def __enter__(self) -> Plan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+# --- reading plans
+
+
+def data_loss(plan: Plan | Mapping[str, Any]) -> list[str]:
+    """Return the addresses of what holds data and would be destroyed or replaced.
+
+    Args:
+        plan: A plan, or what `terraform show -json` says of one.
+    """
+    document = plan.json if isinstance(plan, Plan) else plan
+    tainted = {each["address"] for each in _resources(document.get("prior_state", {})) if each.get("tainted")}
+    lost = []
+    for resource in document.get("resource_changes", ()):
+        change = resource["change"]
+        if "delete" not in change["actions"]:
+            continue
+        if resource["type"] == "terraform_data":
+            given = (change.get("before") or {}).get("input")
+            # Terraform runs no destroy provisioner of a tainted resource, as a bucket is whose folder could not be made
+            holds_data = (
+                isinstance(given, Mapping) and given.get("holds_data") is True and resource["address"] not in tainted
+            )
+        else:
+            holds_data = resource["type"] in DATA_TYPES
+        if holds_data:
+            lost.append(resource["address"])
+    return lost
+
+
+def masked(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what may be shown of a plan's JSON: its changes, with a mask in place of each sensitive value.
+
+    Variables, state and configuration are left out: Terraform marks sensitive values there in part only.
+    """
+    return {
+        **{key: document[key] for key in ("format_version", "terraform_version", "errored") if key in document},
+        **{
+            part: [{**each, "change": _masked_change(each["change"], each["type"])} for each in document.get(part, ())]
+            for part in ("resource_changes", "resource_drift")
+        },
+        "output_changes": {name: _masked_change(each) for name, each in document.get("output_changes", {}).items()},
+    }
+
+
+def _masked_change(change: Mapping[str, Any], kind: str = "output") -> dict[str, Any]:
+    shown = dict(change)
+    for side in ("before", "after"):
+        marks = change.get(f"{side}_sensitive")
+        if kind == "terraform_data" and isinstance(marks, dict):  # Terraform forgets the marks of its copy of the input
+            marks = {**marks, "output": marks.get("input")}
+        shown[side] = _mask(change.get(side), marks)
+    return shown
+
+
+def _mask(value: Any, sensitive: Any) -> Any:
+    if sensitive is True:
+        return None if value is None else SENSITIVE
+    if isinstance(value, dict) and isinstance(sensitive, dict):
+        return {key: _mask(each, sensitive.get(key)) for key, each in value.items()}
+    if isinstance(value, list) and isinstance(sensitive, list):
+        marks = [*sensitive, *[None] * (len(value) - len(sensitive))]
+        return [_mask(each, mark) for each, mark in zip(value, marks, strict=False)]
+    return value
+
+
+def _resources(state: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    modules = [state.get("values", {}).get("root_module", {})]
+    for module in modules:  # grows while it is read
+        yield from module.get("resources", ())
+        modules.extend(module.get("child_modules", ()))
+
+
+# --- running
+
+
+class TerraformCLI:
+    """Terraform in one root module.
+
+    Args:
+        folder: The root module.
+        binary: "terraform", "tofu", or the path of either.
+        variables: Values of the root's variables; they go through a file that only its owner can read.
+        environment: Variables of the environment beside those of this process.
+        on_event: Called with every step of a plan or apply.
+        lock_seconds: How long to wait for the state's lock.
+        stop_seconds: How long Terraform may take to stop after an interrupt, before it is killed.
+
+    Example:
+        >>> cli = TerraformCLI(".glacier/dev/terraform")
+        >>> cli.init()
+        >>> with cli.plan() as plan:
+        ...     cli.apply(plan)
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        binary: str = "terraform",
+        variables: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        lock_seconds: int = 0,
+        stop_seconds: float = 120,
+    ) -> None:
+        self.folder = Path(folder).absolute()
+        self.binary = binary
+        self._variables = dict(variables or {})
+        self._environment = dict(environment or {})
+        self._on_event = on_event or (lambda event: None)
+        self._lock = {"lock_timeout": f"{lock_seconds}s"}
+        self._stop_seconds = stop_seconds
+
+    def version(self) -> Version:
+        """Return the program's version.
+
+        Raises:
+            TerraformMissing: There is no such program.
+            TerraformTooOld: It is older than 1.7.
+        """
+        return self._checked[1]
+
+    def init(self, *, backend: bool = True) -> None:
+        """Set up modules, provider plugins and backend; again and again if you like.
+
+        A changed backend is an error: Terraform would lose sight of the old state.
+
+        Args:
+            backend: False leaves the backend alone, as for validating only.
+        """
+        code, out, err = self._run("init", input=False, backend=backend, **self._lock)
+        if code:
+            raise self._failure("init", _boxes(err), err or out)
+
+    def validate(self) -> tuple[Diagnostic, ...]:
+        """Check the configuration and return its warnings.
+
+        Raises:
+            TerraformFailed: The configuration is wrong.
+        """
+        code, out, err = self._run("validate", json=IsFlagged)
+        try:
+            diagnostics = tuple(map(_diagnostic, json.loads(out)["diagnostics"]))
+        except (ValueError, KeyError):
+            diagnostics = ()
+        if code:
+            raise self._failure("validate", diagnostics, err or out)
+        return diagnostics
+
+    def plan(self, *, destroy: bool = False, targets: Sequence[str] = ()) -> Plan:
+        """Return a saved plan of what is to change; nothing is changed.
+
+        Args:
+            destroy: Plan to destroy everything.
+            targets: Addresses to keep to, with what they depend on.
+
+        Raises:
+            StateLocked: Someone else works on the state.
+            TerraformFailed: Terraform cannot plan.
+        """
+        self._sweep()
+        self._check_room()
+        home = self.folder / ".terraform"
+        home.mkdir(exist_ok=True)
+        private = Path(tempfile.mkdtemp(prefix=f"glacier-plan-{os.getpid()}-", dir=home))
+        path, values = private / "plan", private / "values.tfvars.json"
+        try:
+            _write_private(path, "")  # Terraform keeps the mode of a file that is there
+            _write_private(values, json.dumps(self._variables))
+            code, said, err = self._stream(
+                "plan",
+                out=path,
+                detailed_exitcode=IsFlagged,
+                var_file=values if self._variables else None,
+                destroy=IsFlagged if destroy else None,
+                target=list(targets),
+            )
+            values.unlink()
+            if code not in (0, 2):
+                raise self._failure("plan", said.diagnostics, err)
+            return Plan(
+                path=path,
+                destroy=destroy,
+                has_changes=code == 2,
+                json=self._json("show", str(path)),
+                warnings=tuple(said.diagnostics),
+            )
+        except BaseException:
+            shutil.rmtree(private, ignore_errors=True)
+            raise
+
+    def apply(self, plan: Plan, *, allow_data_loss: bool = False) -> tuple[str, ...]:
+        """Do what a plan says and return the addresses that were created, changed or destroyed.
+
+        The saved plan is deleted, whatever happens.
+
+        Args:
+            plan: From `plan`.
+            allow_data_loss: Whether it may destroy or replace what holds data.
+
+        Raises:
+            DataLossRefused: It would, and may not. Nothing was done.
+            StateLocked: Someone else works on the state. Nothing was done.
+            PlanStale: The plan is not for the present state. Nothing was done.
+            ApplyFailed: Some of it could not be done.
+        """
+        with plan:
+            lost = data_loss(plan)
+            if lost and not allow_data_loss:
+                raise DataLossRefused(
+                    f"The plan destroys or replaces what holds data: {', '.join(lost)}. Nothing was changed.\n"
+                    f"Hint: copy what you need and use --allow-data-loss."
+                )
+            if not plan.path.exists():
+                raise PlanStale("This plan was applied or given up before.\nHint: make a new plan.")
+            self._check_room()
+            allowed = {ALLOW_DATA_LOSS: "true"} if allow_data_loss else {}
+            try:
+                code, said, err = self._stream("apply", str(plan.path), extra=allowed)
+            finally:
+                self._protect_state()
+            if code:
+                raise self._failure("apply", said.diagnostics, err, said)
+            return tuple(said.done)
+
+    def output(self) -> dict[str, Output]:
+        """Return the root's outputs by name; none before the first apply."""
+        return {
+            name: Output(value=each["value"], type=each["type"], sensitive=each["sensitive"])
+            for name, each in self._json("output").items()
+        }
+
+    def state_list(self) -> list[str]:
+        """Return the addresses of what is in the state; none before the first apply."""
+        code, out, err = self._run("state list")
+        if code:
+            if "No state file was found" in err:
+                return []
+            raise self._failure("state list", _boxes(err), err)
+        return out.splitlines()
+
+    # --- inside
+
+    @cached_property
+    def _checked(self) -> tuple[_Driver, Version]:
+        program = shutil.which(self.binary)
+        name = Path(self.binary).name
+        page = INSTALL.get(name, INSTALL["terraform"])
+        wanted = ".".join(map(str, OLDEST))
+        if program is None:
+            where = "at that path" if os.sep in self.binary else "on PATH"
+            raise TerraformMissing(
+                f"There is no program {self.binary!r} {where}.\nHint: install {name} {wanted} or newer, see {page}."
+            )
+        if not self.folder.is_dir():
+            raise UsageError(f"There is no folder {str(self.folder)!r} to run {name} in.")
+        driver = _Driver(
+            self.folder, os.path.abspath(program), self._full_environment(), self._stop_seconds, self._stopping
+        )
+        code, out, err = driver.cmd("version", json=IsFlagged)
+        found = re.match(r"(\d+)\.(\d+)", number := _version_number(out))
+        if code or not found:
+            raise TerraformFailed(f"{program} did not tell its version: {_plain(err or out)[-500:]!r}.")
+        if (int(found[1]), int(found[2])) < OLDEST:
+            raise TerraformTooOld(f"{program} is version {number}; Glacier needs {wanted} or newer.\nHint: see {page}.")
+        return driver, Version(binary=name, number=number)
+
+    def _full_environment(self) -> dict[str, str]:
+        environment = {**os.environ, **self._environment, "TF_IN_AUTOMATION": "1", "TF_INPUT": "0"}
+        environment.pop(ALLOW_DATA_LOSS, None)
+        if not environment.get("HOME") and not environment.get("TF_CLI_CONFIG_FILE"):
+            # without either, Terraform warns of it in stderr of every command
+            settings = self.folder / ".terraform" / "glacier.tfrc"
+            settings.parent.mkdir(exist_ok=True)
+            settings.touch()
+            environment["TF_CLI_CONFIG_FILE"] = str(settings)
+        return environment
+
+    def _run(self, command: str, *args: str, **options: Any) -> tuple[int, str, str]:
+        return self._checked[0].cmd(command, *args, **options)
+
+    def _json(self, command: str, *args: str) -> dict[str, Any]:
+        code, out, err = self._run(command, *args, json=IsFlagged)
+        if code:
+            raise self._failure(command, _boxes(err), err)
+        document: dict[str, Any] = json.loads(out)
+        return document
+
+    def _stream(self, command: str, *args: str, **options: Any) -> tuple[int, _Said, str]:
+        said = _Said()
+        code, _, err = self._run(
+            command,
+            *args,
+            on_line=lambda line: self._on_event(said.hear(line)),
+            json=IsFlagged,
+            input=False,
+            **self._lock,
+            **options,
+        )
+        return code, said, err
+
+    def _stopping(self) -> None:
+        message = (
+            "Waiting for Terraform to stop; interrupt again to kill it, then the state may miss what it just made."
+        )
+        with contextlib.suppress(Exception):  # it may be this very callback that failed
+            self._on_event(Event(kind="interrupted", message=message))
+
+    def _failure(
+        self, command: str, diagnostics: Sequence[Diagnostic], rest: str, said: _Said | None = None
+    ) -> TerraformFailed:
+        name = Path(self.binary).name
+        errors = [each for each in dict.fromkeys(diagnostics) if each.severity == "error"]
+        for each in errors:
+            if each.summary == "Error acquiring the state lock":
+                return self._locked(each, diagnostics)
+            if each.summary.startswith("Saved plan "):  # is stale; does not match the given state
+                return PlanStale(
+                    "The state has changed since the plan was made. Nothing was done.\n"
+                    "Hint: make a new plan and look at it.",
+                    diagnostics,
+                )
+        lines = [f"{each.address}: {each}" if each.address else str(each) for each in errors] or [
+            _plain(rest)[-2000:].strip() or "it said nothing; maybe it was killed, or the disk is full"
+        ]
+        text = "\n  ".join([f"{name} {command} failed:", *lines])
+        if said is None:
+            return TerraformFailed(text, diagnostics)
+        done = f"Done before: {', '.join(said.done)}" if said.done else "Nothing was done before"
+        kept, unsaved = "The state is kept", self.folder / "errored.tfstate"
+        if unsaved.exists() and unsaved.stat().st_mtime >= said.since:
+            kept = f"Terraform could not save the state in its place; look at {unsaved}, then `{name} state push` it"
+        failed = ApplyFailed(
+            f"{text}\n{done}. {kept}.\nHint: remove the cause and do it again; it goes on from here.",
+            diagnostics,
+        )
+        failed.done, failed.failed = tuple(said.done), tuple(said.failed)
+        return failed
+
+    def _locked(self, error: Diagnostic, diagnostics: Sequence[Diagnostic]) -> StateLocked:
+        told = dict(re.findall(r"^\s*(ID|Who|Operation|Created):[ \t]*(\S.*?)\s*$", error.detail, re.MULTILINE))
+        by = "".join(
+            f", {word} {told[key]}"
+            for key, word in (("Who", "by"), ("Created", "since"), ("ID", "lock"))
+            if key in told
+        )
+        unlock = f"{Path(self.binary).name} -chdir='{self.folder}' force-unlock {told.get('ID', 'ID')}"
+        locked = StateLocked(
+            f"The Terraform state is locked{by}. Nothing was done.\n"
+            f"Hint: wait until that is finished. If nothing runs there any more: {unlock}",
+            diagnostics,
+        )
+        locked.lock_id, locked.who = told.get("ID"), told.get("Who")
+        return locked
+
+    def _check_room(self) -> None:
+        states = (file.stat().st_size for file in self.folder.glob("*.tfstate"))
+        try:
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                file.write(bytes(_ROOM + 4 * sum(states)))
+        except OSError as error:
+            raise TerraformFailed(
+                f"There is no room for Terraform's state in {str(self.folder)!r}: {error.strerror}. Nothing was done.\n"
+                "Hint: make room on that disk."
+            ) from error
+
+    def _protect_state(self) -> None:
+        """Let only the owner read a state that Terraform keeps beside the root: it has sensitive values in clear."""
+        for file in self.folder.glob("*.tfstate*"):
+            with contextlib.suppress(OSError):
+                file.chmod(0o600)
+
+    def _sweep(self) -> None:
+        """Delete the saved plans of processes that were killed."""
+        for left in (self.folder / ".terraform").glob("glacier-plan-*-*"):
+            try:
+                os.kill(int(left.name.split("-")[2]), 0)
+            except ProcessLookupError:
+                shutil.rmtree(left, ignore_errors=True)
+            except (PermissionError, ValueError):
+                pass  # of a living process of someone else, or not ours
+
+
+class _Said:
+    """What a streaming command has said so far."""
+
+    def __init__(self) -> None:
+        self.since = time.time()
+        self.diagnostics: list[Diagnostic] = []
+        self.done: list[str] = []
+        self.failed: list[str] = []
+
+    def hear(self, line: str) -> Event:
+        try:
+            event = json.loads(line)
+            kind = event["type"]
+        except (ValueError, KeyError, TypeError):
+            return Event(kind="log", message=line)
+        if kind == "diagnostic":
+            self.diagnostics.append(_diagnostic(event["diagnostic"]))
+        hook = event.get("hook") or event.get("change") or {}
+        address = hook.get("resource", {}).get("addr")
+        if kind == "apply_complete":
+            self.done.append(address)
+        elif kind == "apply_errored":
+            self.failed.append(address)
+        return Event(kind=kind, message=event.get("@message", ""), address=address, action=hook.get("action"))
+
+
+class _Driver(Terraform):  # type: ignore[misc]  # it comes without type hints
+    """python-terraform, which spells the commands, with another way to run them.
+
+    Its own way waits for the end without a word, logs a warning for each exit code but 0, shares Ctrl-C with Terraform,
+    reads the state file each time, and takes any misspelt method for a command.
+    """
+
+    def __init__(
+        self, folder: Path, program: str, environment: dict[str, str], stop_seconds: float, stopping: Callable[[], None]
+    ) -> None:
+        self._environment = environment
+        self._stop_seconds = stop_seconds
+        self._stopping = stopping
+        super().__init__(working_dir=str(folder), terraform_bin_path=program)
+
+    def __getattr__(self, item: str) -> Any:
+        raise AttributeError(item)
+
+    def read_state_file(self, file_path: str | None = None) -> None:
+        pass
+
+    def cmd(
+        self,
+        cmd: str,
+        *args: str,
+        on_line: Callable[[str], object] | None = None,
+        extra: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> tuple[int, str, str]:
+        if cmd not in COMMANDS:
+            raise UsageError(f"{cmd!r} is not a command that Glacier runs. {nearest(cmd, COMMANDS)}")
+        if options.get("var") is not None or options.get("backend_config") is not None:
+            raise UsageError(
+                "Values go through a file or the environment, where other users of the machine do not see them."
+            )
+        command = self.generate_cmd_string(cmd, *args, **options)
+        # Files rather than pipes: if Glacier is killed, Terraform goes on and saves its state. A broken pipe would end
+        # it just after it made something and before it noted it.
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            process = subprocess.Popen(
+                command,
+                cwd=self.working_dir,
+                env={**self._environment, **(extra or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                process_group=0,  # Ctrl-C reaches Glacier alone, which passes it on once
+            )
+            lines = []
+            try:
+                for line in _lines(process, out.fileno()):
+                    lines.append(line)
+                    if on_line is not None:
+                        on_line(line.rstrip("\n"))
+            except BaseException:
+                self._stop(process)
+                raise
+            err.seek(0)
+            return process.returncode, "".join(lines), err.read().decode(errors="replace")
+
+    def _stop(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            process.send_signal(signal.SIGINT)
+            self._stopping()
+            process.wait(self._stop_seconds)
+        except BaseException:  # the second interrupt, or it took too long
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _lines(process: subprocess.Popen[bytes], file: int) -> Iterator[str]:
+    """Yield the lines of a file while a process writes them, until it ends."""
+    at, begun, ended = 0, b"", False
+    while True:
+        chunk = os.pread(file, 1 << 20, at)  # leaves the offset alone, which the process shares
+        at += len(chunk)
+        *whole, begun = (begun + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace") + "\n"
+        if chunk:
+            continue
+        if ended:
+            break
+        try:
+            process.wait(_POLL)
+            ended = True  # read once more what it wrote last
+        except subprocess.TimeoutExpired:
+            pass
+    if begun:
+        yield begun.decode(errors="replace")
+
+
+def _diagnostic(given: Mapping[str, Any]) -> Diagnostic:
+    where = given.get("range")
+    return Diagnostic(
+        severity=given["severity"],
+        summary=given["summary"],
+        detail=given.get("detail", ""),
+        address=given.get("address"),
+        place=f"{where['filename']}:{where['start']['line']}" if where else None,
+    )
+
+
+def _boxes(text: str) -> list[Diagnostic]:
+    """Return the errors and warnings of a command that has no JSON for them: each stands in a drawn box."""
+    found = []
+    for box in re.findall(r"╷\n(.*?)╵", _plain(text), re.DOTALL):
+        lines = [line.removeprefix("│").strip() for line in box.splitlines()]
+        first, _, detail = "\n".join(lines).strip().partition("\n\n")
+        severity, _, summary = " ".join(first.split()).partition(": ")
+        found.append(Diagnostic(severity=severity.lower(), summary=summary, detail=detail.strip()))
+    return found
+
+
+def _plain(text: str) -> str:
+    return _ANSI.sub("", text)
+
+
+def _version_number(text: str) -> str:
+    try:
+        return str(json.loads(text)["terraform_version"])  # OpenTofu calls it so too
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)

@@ -1,0 +1,231 @@
+"""What `pipeline.analyze()` says."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+import polars as pl
+import pytest
+
+from glacier_prefect import LocalExecutor, Pipeline, pipeline, task
+from glacier_prefect.providers import AWSProvider, AzureProvider, LocalProvider
+
+provider = LocalProvider(base_path="data")
+raw = provider.bucket_source("raw", "orders/{run_date:%Y}/*.csv")
+out = provider.bucket_sink("out", "daily/{region}.parquet", mode="error")
+
+
+@task
+def load(source: Any) -> pl.LazyFrame:
+    """Load the orders.
+
+    All of them.
+    """
+    return source.scan()
+
+
+@task(retries=2, tags=["a"], checks=[pl.col("a") > 0])
+def clean(frame: pl.LazyFrame) -> pl.LazyFrame:
+    return frame
+
+
+@task(executor="spark", depends_on=[clean])
+def count(frame: pl.LazyFrame) -> int:
+    return 1
+
+
+@pipeline(schedule="0 6 * * *", timezone="Europe/Paris", tags=["nightly"])
+def daily(region: str, limit: int = 5) -> Any:
+    """Make the daily numbers.
+
+    At length.
+    """
+    frame = clean(load({"from": raw}))
+    return out.write(frame), count(frame)
+
+
+def node(made: Pipeline, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(each for each in made.analyze()["nodes"] if each["name"] == name)
+    return found
+
+
+def test_the_report_says_what_the_pipeline_is() -> None:
+    report = daily.analyze()
+    assert json.loads(json.dumps(report)) == report
+    assert report["version"] == 1
+    assert report["pipeline"] == {
+        "name": "daily",
+        "description": "Make the daily numbers.",
+        "schedule": {"cron": "0 6 * * *", "timezone": "Europe/Paris"},
+        "parameters": [
+            {"name": "region", "type": "str", "default": None, "required": True},
+            {"name": "limit", "type": "int", "default": "5", "required": False},
+        ],
+        "file": report["pipeline"]["file"],
+        "variable": "daily",
+        "tags": ["nightly"],
+    }
+    assert report["pipeline"]["file"].endswith("test_analysis.py")
+    assert report["edges"] == [
+        {"from": "load", "to": "clean", "kind": "data", "label": "frame"},
+        {"from": "clean", "to": "write-daily", "kind": "data", "label": "frame"},
+        {"from": "clean", "to": "count", "kind": "data", "label": "frame"},
+    ]
+    assert report["executors"] == [{"name": "local", "tasks": ["load", "clean"]}, {"name": "spark", "tasks": ["count"]}]
+
+
+def test_a_node_says_what_it_is() -> None:
+    line = node(daily, "load").pop("line")
+    assert line.partition(".py:")[0].endswith("test_analysis")
+    assert node(daily, "load") | {"line": None} == {
+        "name": "load",
+        "kind": "task",
+        "task": "load",
+        "executor": "local",
+        "description": "Load the orders.",
+        "line": None,
+        "options": {},
+        "computed": False,
+        "because": [],
+        "reads": ["raw/orders/{run_date:%Y}/*.csv"],
+        "writes": [],
+    }
+    cleaned = node(daily, "clean")
+    assert cleaned["options"] == {"retries": 2, "tags": ["a"], "checks": ['[(col("a")) > (dyn int: 0)]']}
+    assert (cleaned["computed"], cleaned["because"]) == (
+        True,
+        ["'count' runs on 'spark'", "checks", "2 consumers", "retries"],
+    )
+    written = node(daily, "write-daily")
+    assert (written["kind"], written["computed"], written["writes"]) == ("sink", True, ["out/daily/{region}.parquet"])
+
+
+def test_locations_have_the_prefix_before_the_first_field() -> None:
+    sink, source = daily.analyze()["locations"]
+    assert (sink["role"], sink["prefix"], sink["mode"], sink["format"]) == ("sink", "daily/", "error", "parquet")
+    assert (source["role"], source["prefix"], source["mode"], source["format"]) == ("source", "orders/", None, "csv")
+
+
+def test_a_place_that_is_read_and_written_is_one_location() -> None:
+    sink = provider.bucket_sink("out", "a.parquet")
+
+    @pipeline
+    def both() -> Any:
+        written = sink.write(load(provider.bucket_source("raw", "b.parquet")))
+        return load([written, provider.bucket_source("out", "a.parquet")])
+
+    locations = [(each["id"], each["role"]) for each in both.analyze()["locations"]]
+    assert locations == [("out/a.parquet", "both"), ("raw/b.parquet", "source")]
+
+
+def test_equal_names_in_different_stores_are_different_locations() -> None:
+    places = [
+        provider.bucket_source("data", "a.parquet"),
+        AWSProvider(region="us-east-1").bucket_source("data", "a.parquet"),
+        AzureProvider(storage_account="one").bucket_source("data", "a.parquet"),
+        AzureProvider(storage_account="two").bucket_source("data", "a.parquet"),
+        AzureProvider(storage_account="two").bucket_source("data", "a.parquet"),
+        provider.bucket_source("data", "b.parquet"),
+    ]
+
+    @pipeline
+    def across() -> Any:
+        return [load(place) for place in places]
+
+    report = across.analyze()
+    ids = [
+        "aws:data/a.parquet",
+        "azure-1:data/a.parquet",
+        "azure-2:data/a.parquet",
+        "data/b.parquet",
+        "local:data/a.parquet",
+    ]
+    assert [each["id"] for each in report["locations"]] == ids
+    assert [each["reads"] for each in report["nodes"]] == [[ids[4]], [ids[0]], [ids[1]], [ids[2]], [ids[2]], [ids[3]]]
+
+
+def test_a_missing_setting_of_a_provider_does_not_stop_analysis() -> None:
+    @pipeline
+    def unset() -> Any:
+        return load(AzureProvider().bucket_source("data", "a.parquet"))
+
+    assert unset.analyze()["locations"][0]["uri"] is None
+
+
+def function(annotation: Any) -> Any:
+    def work(): ...
+
+    work.__annotations__["return"] = annotation
+    return work
+
+
+@pytest.mark.parametrize(
+    ("annotation", "shown"),
+    [
+        (int, "int"),
+        ("int", "int"),
+        (None, "None"),
+        ("None", "None"),
+        (list[str], "list[str]"),
+        (dict[str, list[int]], "dict[str, list[int]]"),
+        ("str | None", "str | None"),
+        (datetime.date, "datetime.date"),
+        ("tuple[int, ...]", "tuple[int, ...]"),
+    ],
+)
+def test_a_task_that_returns_no_frame_is_not_called_lazy(annotation: Any, shown: str) -> None:
+    made = Pipeline("made", tasks=[task(depends_on=task(name="value")(function(annotation)))(lambda value: value)])
+    assert (node(made, "value")["computed"], node(made, "value")["because"]) == (True, [f"returns {shown}"])
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        pl.LazyFrame,
+        "pl.LazyFrame",
+        "LazyFrame | None",
+        list[pl.LazyFrame],
+        list,
+        dict,
+        "dict[str, list]",
+        Any,
+        "object",
+        "T",
+    ],
+)
+def test_a_task_that_may_return_a_frame_stays_lazy(annotation: Any) -> None:
+    made = Pipeline("made", tasks=[task(depends_on=task(name="value")(function(annotation)))(lambda value: value)])
+    assert (node(made, "value")["computed"], node(made, "value")["because"]) == (False, [])
+
+
+def test_a_task_without_annotation_stays_lazy() -> None:
+    made = Pipeline("made", tasks=[task(depends_on=task(name="value")(lambda: 1))(lambda value: value)])
+    assert node(made, "value")["computed"] is False
+
+
+def test_a_sub_flow_reads_and_writes_what_its_nodes_do() -> None:
+    @pipeline
+    def outer() -> Any:
+        return daily("north")
+
+    inner = node(outer, "daily")
+    assert (inner["kind"], inner["executor"], inner["description"]) == ("flow", None, "Make the daily numbers.")
+    assert (inner["reads"], inner["writes"]) == (["raw/orders/{run_date:%Y}/*.csv"], ["out/daily/{region}.parquet"])
+
+
+def test_options_that_are_no_plain_data_are_shown_as_text() -> None:
+    def on_failure(*_: Any) -> None: ...
+
+    @task(
+        on_failure=[on_failure], retry_delay_seconds=float("inf"), executor=LocalExecutor(processes=1), tags={"b", "a"}
+    )
+    def work() -> None: ...
+
+    options = node(Pipeline("made", tasks=[work]), "work")["options"]
+    assert options == {"on_failure": ["on_failure"], "retry_delay_seconds": "inf", "tags": ["a", "b"]}
+
+
+def test_analysis_is_the_same_each_time() -> None:
+    assert json.dumps(daily.analyze()) == json.dumps(daily.analyze())
