@@ -8,8 +8,9 @@ only, never in an environment variable, and has a secret in its path.
 
 What is private in Prefect, so that an upgrade knows where to look (tests/base/test_engine.py holds each): the paths and
 bodies of `_Endpoint.answer`, `EventsWorker.instance`, `task_engine.emit_task_run_state_change_event`,
-`PrefectResponse.raise_for_status`, `run_flow`, `run_task_sync` with `dependencies`, `_QueueServiceBase._instances`,
-`_no_limits_cache`, `analytics.try_mark_milestone` and `SyncClientContext._httpx_settings`.
+`PrefectResponse.raise_for_status`, `ResultStore.create_result_record`, `run_flow`, `run_task_sync` with `dependencies`,
+`_QueueServiceBase._instances`, `_no_limits_cache`, `analytics.try_mark_milestone` and
+`SyncClientContext._httpx_settings`.
 
 This module imports Prefect, so nothing imports it before something is run; it must not import Glacier's pipelines.
 """
@@ -37,7 +38,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from glacier_prefect.errors import ApiRequired, ApiUnreachable
-from glacier_prefect.exchange import Pick
+from glacier_prefect.exchange import Pick, map_leaves
 from glacier_prefect.tasks import Unmapped
 
 # In a terminal Prefect reports first uses to its makers, beginning with its import; a variable that is set decides.
@@ -46,7 +47,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 from prefect import flow_engine, task_engine
 from prefect._internal import analytics
 from prefect._internal.concurrency.services import _QueueServiceBase
-from prefect._internal.result_records import ResultRecord
+from prefect._internal.result_records import ResultRecord, ResultRecordMetadata
 from prefect.client.base import PrefectResponse
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import FlowRunResult, State, TaskRunResult
@@ -56,6 +57,7 @@ from prefect.context import FlowRunContext, SettingsContext, SyncClientContext, 
 from prefect.events.clients import EventsClient, NullEventsClient
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.results import ResultStore, should_persist_result
 from prefect.settings import PREFECT_API_URL, Profile
 from prefect.utilities.annotations import quote
 from prefect.utilities.callables import get_call_parameters
@@ -164,16 +166,19 @@ def run_task(
     # result is at hand it is given as it is, quoted, and the edge is named: half the time of a task in a chain.
     inputs: dict[str, set[RunInput]] = {}
     values = {}
+    waits: list[Any] = list(wait_for)
     for name, value in parameters.items():
         edges: set[RunInput] = set()
         try:
             values[name] = quote(_replace_states(value, edges))
+        except _NotCompleted as upstream:
+            # As something to wait for: Prefect then gives the task run its name before it finds that it cannot run.
+            values[name] = quote(None)
+            waits.append(upstream.args[0])
         except LookupError:
             values[name] = value
-        else:
-            if edges:
-                inputs[name] = edges
-    waits: list[Any] = list(wait_for)
+        if edges:
+            inputs[name] = edges
     if waits:
         edges = set()
         with contextlib.suppress(LookupError):
@@ -219,21 +224,27 @@ def is_serverless() -> bool:
     return get_settings_context().profile.name == _PROFILE
 
 
+class _NotCompleted(LookupError):
+    """An upstream run that has no result; its state is the argument."""
+
+
 def _replace_states(value: Any, edges: set[RunInput]) -> Any:
-    if isinstance(value, State):
-        if not value.is_completed() or not isinstance(value.data, ResultRecord):
-            raise LookupError  # failed, or a result that has to be fetched: Prefect knows what to do
-        edges.update(_edge(value.state_details))
-        return value.data.result
-    if type(value) is dict:
-        return {key: _replace_states(item, edges) for key, item in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(_replace_states(item, edges) for item in value)
-    if type(value) is Pick:
-        return Pick(_replace_states(value.value, edges), value.path)
-    if type(value) is Unmapped:
-        return Unmapped(_replace_states(value.value, edges))
-    return value
+    def leaf(item: Any, _: tuple[Any, ...]) -> Any:
+        if isinstance(item, State):
+            if not item.is_completed():
+                edges.update(_edge(item.state_details))
+                raise _NotCompleted(item)
+            if not isinstance(item.data, ResultRecord):
+                raise LookupError  # a result that has to be fetched: Prefect knows what to do
+            edges.update(_edge(item.state_details))
+            return item.data.result
+        if type(item) is Pick:
+            return Pick(_replace_states(item.value, edges), item.path)
+        if type(item) is Unmapped:
+            return Unmapped(_replace_states(item.value, edges))
+        return item
+
+    return map_leaves(value, leaf)
 
 
 def _edge(details: StateDetails) -> Iterator[RunInput]:
@@ -638,6 +649,7 @@ _events_worker = EventsWorker.instance
 _mark_milestone = analytics.try_mark_milestone
 _emit_task_run_event = vars(task_engine)["emit_task_run_state_change_event"]
 _raise_for_status = PrefectResponse.raise_for_status
+_create_result_record = ResultStore.create_result_record
 
 
 def _events_worker_of_context(cls: type[EventsWorker], client_type: type[EventsClient] | None = None) -> EventsWorker:
@@ -652,6 +664,18 @@ def _emit_task_run_event_of_context(*args: Any, **kwargs: Any) -> Any:
     if get_settings_context().profile.name == _PROFILE:
         return None
     return _emit_task_run_event(*args, **kwargs)
+
+
+def _create_result_record_of_context(
+    self: ResultStore, obj: Any, key: str | None = None, expiration: Any = None
+) -> ResultRecord[Any]:
+    # Only spares looking up, on disk, the path of a result that will not be stored: a tenth of a trivial task.
+    if should_persist_result() or get_settings_context().profile.name != _PROFILE:
+        return _create_result_record(self, obj, key, expiration)
+    metadata = ResultRecordMetadata(
+        serializer=self.serializer, expiration=expiration, storage_key=key or self.storage_key_fn()
+    )
+    return ResultRecord(result=obj, metadata=metadata)
 
 
 def _mark_milestone_if_allowed(milestone: Any) -> bool:
@@ -670,4 +694,5 @@ def _raise_api_required(self: PrefectResponse) -> Any:
 analytics.try_mark_milestone = _mark_milestone_if_allowed
 EventsWorker.instance = classmethod(_events_worker_of_context)  # type: ignore[method-assign, assignment]
 PrefectResponse.raise_for_status = _raise_api_required  # type: ignore[method-assign]
+ResultStore.create_result_record = _create_result_record_of_context  # type: ignore[method-assign]
 vars(task_engine)["emit_task_run_state_change_event"] = _emit_task_run_event_of_context

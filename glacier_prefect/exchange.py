@@ -9,6 +9,7 @@ makes scans of them again.
 from __future__ import annotations
 
 import atexit
+import copy
 import dataclasses
 import hashlib
 import io
@@ -129,7 +130,11 @@ def map_leaves(value: Any, function: Callable[[Any, tuple[Any, ...]], Any], path
         made = {key: map_leaves(item, function, (*path, key)) for key, item in value.items()}
         if all(made[key] is value[key] for key in value):
             return value
-        return made if type(value) is dict else type(value)(made)
+        if type(value) is dict:
+            return made
+        same = copy.copy(value)  # a subclass may need more than its items to be made (defaultdict)
+        same.update(made)
+        return same
     if isinstance(value, list | tuple):
         items = [map_leaves(item, function, (*path, place)) for place, item in enumerate(value)]
         if all(new is old for new, old in zip(items, value, strict=True)):

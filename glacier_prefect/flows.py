@@ -7,6 +7,7 @@ module loads Prefect, so nothing imports it before something is run.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import inspect
 import os
@@ -47,7 +48,7 @@ from glacier_prefect.exchange import (
     map_leaves,
     open_exchange,
 )
-from glacier_prefect.graph import Graph, Node, ParameterRef, Ref, leaves
+from glacier_prefect.graph import Node, ParameterRef, Ref, leaves
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.plans import Plan, check_items, gathered, make_plan, opened, spread
 from glacier_prefect.providers import LocalProvider, Provider
@@ -229,13 +230,29 @@ def _chain_text(plan: Plan) -> str:
 def _node_tasks(pipeline: Pipeline, context: RunContext | None = None) -> dict[str, prefect.Task[..., Any]]:
     """Return a Prefect task for each node but sub-flows; `context` travels with tasks that run in other processes."""
     graph, cache = pipeline.graph, exchange_root(pipeline).parent / "cache"
-    return {name: _node_task(graph, node, cache, context) for name, node in graph.nodes.items() if node.kind != "flow"}
+    first: dict[int, prefect.Task[..., Any]] = {}
+    tasks = {}
+    for name, node in graph.nodes.items():
+        if node.kind == "flow":
+            continue
+        body = _Body(node=node, plan=make_plan(graph, name), context=context)
+        function = _function(body, node.call.fn if isinstance(node.call, Task) else _write_signature)
+        if (like := first.get(id(node.call))) is None:
+            task = first[id(node.call)] = _node_task(node, function, cache, context)
+        else:  # Prefect reads and hashes the source of a function for each task that it makes; a copy has it already
+            task = copy.copy(like)
+            functools.update_wrapper(task, function)
+            task.fn, task.name = function, name
+        if "task_run_name" not in getattr(node.call, "options", ()):
+            task.task_run_name = None if node.kind == "map" else _escaped(name)
+        tasks[name] = task
+    return tasks
 
 
-def _node_task(graph: Graph, node: Node, cache: Path, context: RunContext | None) -> prefect.Task[..., Any]:
-    body = _Body(node=node, plan=make_plan(graph, node.name), context=context)
+def _node_task(
+    node: Node, function: Callable[..., Any], cache: Path, context: RunContext | None
+) -> prefect.Task[..., Any]:
     call = node.call
-    function = _function(body, call.fn if isinstance(call, Task) else _write_signature)
     options = dict(call.options) if isinstance(call, Task) else {}
     if node.executor.crosses and "timeout_seconds" in options:
         options.pop("timeout_seconds")  # the executor stops the body itself
@@ -243,9 +260,8 @@ def _node_task(graph: Graph, node: Node, cache: Path, context: RunContext | None
         options = cache_options(call, options, cache, context)
     else:
         options["cache_policy"] = NO_CACHE
-    named = {"task_run_name": _escaped(node.name)} if node.kind != "map" else {}
     described = inspect.getdoc(call.fn) if isinstance(call, Task) else f"Write {call.bucket}/{call.path}."
-    return prefect.Task(fn=function, name=node.name, **{"description": described, **named, **options})
+    return prefect.Task(fn=function, name=node.name, **{"description": described, **options})
 
 
 def _write_signature(frame: Any) -> Any:
@@ -459,21 +475,19 @@ class _Run:
 
     def _resolved(self, value: Any) -> Any:
         """Put states (or futures) of task runs and parameters in place of references."""
-        if isinstance(value, Ref):
-            state = self.states[value.node]
-            if isinstance(state, _Mapped):
-                return Pick(state.items(), value.path)
-            return Pick(state, value.path) if value.path else state
-        if isinstance(value, ParameterRef):
-            given = self.parameters[value.parameter]
-            return Pick(given, value.path) if value.path else given
-        if isinstance(value, Unmapped):
-            return Unmapped(self._resolved(value.value))
-        if type(value) is dict or isinstance(value, Mapping):
-            return {key: self._resolved(item) for key, item in value.items()}
-        if type(value) in (list, tuple):
-            return type(value)(self._resolved(item) for item in value)
-        return value
+
+        def leaf(item: Any, _: tuple[Any, ...]) -> Any:
+            if isinstance(item, Ref):
+                state = self.states[item.node]
+                if isinstance(state, _Mapped):
+                    return Pick(state.items(), item.path)
+                return Pick(state, item.path) if item.path else state
+            if isinstance(item, ParameterRef):
+                given = self.parameters[item.parameter]
+                return Pick(given, item.path) if item.path else given
+            return Unmapped(self._resolved(item.value)) if isinstance(item, Unmapped) else item
+
+        return map_leaves(value, leaf)
 
     def _raise_failures(self) -> None:
         failed = [

@@ -211,7 +211,7 @@ class Pipeline:
         `Flow.serve`.
         """
         self.require_variable("served")
-        self.flow.serve(name=name or self.name, **({"cron": self.schedule} if self.schedule else {}) | options)
+        _flows().serve(self, name, options)
 
     def require_variable(self, what: str) -> str:
         """Return the name that a worker finds the pipeline under.

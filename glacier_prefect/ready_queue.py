@@ -15,7 +15,8 @@ from contextvars import copy_context
 
 Work = Callable[[], None]
 Piece = tuple[str, Work | None]
-WAIT_SECONDS = 0.005  # longer than Python leaves a thread alone, and than Prefect takes for an empty task
+SHORT_SECONDS = 0.005  # about as long as Python leaves a thread alone, and more than Prefect takes for an empty task
+WATCH_SECONDS = 0.04  # at most, between two looks at threads that are quick: each look interrupts them
 LOOK_SECONDS = 0.5
 LEAVE_SECONDS = 3.0
 
@@ -47,7 +48,7 @@ class ReadyQueue:
         self._parts: dict[str, int] = {}
         self._left = len(upstream)
         self._ready: deque[Piece] = deque((name, None) for name, count in self._waiting.items() if not count)
-        self._taken = 0
+        self._taken, self._patience = 0, SHORT_SECONDS
         lock = threading.Lock()
         self._changed = threading.Condition(lock)  # for `run`: something is ready, or all is done
         self._called = threading.Condition(lock)  # for idle threads: as many are wanted as `_calls` says
@@ -77,14 +78,18 @@ class ReadyQueue:
             raise KeyboardInterrupt("The run was stopped.")
 
     def _watch(self) -> None:
-        """Call further threads when none took a ready node for a while; else wait until one is ready."""
+        """Call further threads if those that work take nodes too slowly; without a ready node, wait for one."""
         if not self._ready:
             self._changed.wait(LOOK_SECONDS)  # a nested queue learns from the event only that the run ends
             return
-        taken = self._taken
-        self._changed.wait(WAIT_SECONDS)
-        if self._taken == taken:
-            self._call(min(len(self._ready), self._limit - self._working()))
+        taken, began = self._taken, time.monotonic()
+        self._changed.wait(self._patience)
+        slow = (self._taken - taken) * SHORT_SECONDS < (time.monotonic() - began) * self._working()
+        if slow and (number := min(len(self._ready), self._limit - self._working())):
+            self._call(number)
+            self._patience = SHORT_SECONDS
+        else:
+            self._patience = min(2 * self._patience, WATCH_SECONDS)
 
     def _working(self) -> int:
         return len(self._threads) - self._idle + self._calls
@@ -123,7 +128,7 @@ class ReadyQueue:
                     self._stop.set()
                     self._end()
                 return
-            short = time.monotonic() - began < WAIT_SECONDS
+            short = time.monotonic() - began < SHORT_SECONDS
             with self._changed:
                 mine = self._next(name, part is None, list(parts or ()))
                 if mine is not None and short and self._taken > before and self._working() > 1:

@@ -37,7 +37,9 @@ class RunContext:
     @property
     def token(self) -> str:
         """Name of this run and node, the same for each attempt, safe in a file name."""
-        safe = "".join(letter if (letter.isascii() and letter.isalnum()) or letter in "-_" else "_" for letter in self.node)
+        safe = "".join(
+            letter if (letter.isascii() and letter.isalnum()) or letter in "-_" else "_" for letter in self.node
+        )
         unlike = "" if safe == self.node else f"-{zlib.crc32(self.node.encode()):08x}"
         return f"{self.run_id}-{safe[:80]}{unlike}"
 

@@ -278,6 +278,10 @@ def _make(fn: Callable[P, R], options: Mapping[str, Any]) -> Task[P, R]:
     materialize = options.get("materialize")
     if materialize is not None and not isinstance(materialize, bool):
         raise OptionError(f"materialize of {where} is {materialize!r}; expected True, False or None.")
+    if options.get("cache") and materialize is False:
+        raise OptionError(
+            f"{where} has cache=True and materialize=False; a result that is not computed cannot be kept."
+        )
     return Task(
         fn=fn,
         name=name,

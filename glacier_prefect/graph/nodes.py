@@ -278,6 +278,8 @@ class Graph:
 
 def is_cached(task: Task[..., Any]) -> bool:
     """Whether results of earlier runs may stand for those of this task."""
+    if type(task.options.get("cache_policy")).__name__ == "_None":  # Prefect's NO_CACHE, looked at without Prefect
+        return False
     return task.cache or any(task.options.get(name) is not None for name in CACHE_OPTIONS)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from glacier_prefect import run_context
-from glacier_prefect.sources.leases import Lease, sweep
+from glacier_prefect.sources.leases import LOCK, Lease, sweep
 
 _numbers = itertools.count()
 _process_folders: dict[tuple[int, Path], Lease] = {}
@@ -50,7 +50,8 @@ def pin(files: Iterable[tuple[str, Path]], *bases: Path) -> Path | None:
 
 
 def _homes(bases: Iterable[Path]) -> Iterator[Path]:
-    if (context := run_context.current()) is not None:
+    context = run_context.current()
+    if context is not None and (Path(context.exchange) / LOCK).exists():  # else it outlives the process, for a retry
         yield Path(context.exchange)
     for base in bases:
         try:

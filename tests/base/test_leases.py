@@ -79,13 +79,19 @@ def test_a_sweep_that_was_killed_on_its_way_is_finished_by_the_next(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may open the files of everybody")
-def test_a_folder_of_another_user_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = tmp_path / "a" / LOCK
     lock.parent.mkdir()
     lock.write_text("")
     lock.chmod(0)
-    sweep(tmp_path)
+    tmp_path.chmod(0o777)
+    monkeypatch.chdir(tmp_path)  # a user who is not root cannot look it up from above
+    if (root := os.geteuid()) == 0:
+        os.seteuid(65534)  # root may open the files of everybody
+    try:
+        sweep(Path())
+    finally:
+        os.seteuid(root)
     assert lock.exists()
 
 

@@ -20,6 +20,7 @@ from glacier_prefect.errors import FormatError, SchemaError, SourceNotFoundError
 from glacier_prefect.providers import LocalProvider
 from glacier_prefect.run_context import RunContext, entered
 from glacier_prefect.sources import LocalSource, datasets, snapshots
+from glacier_prefect.sources.leases import Lease
 
 MEMORY = Path("/dev/shm")
 TEXT = ["csv", "ndjson"]
@@ -345,12 +346,22 @@ def test_a_scan_of_a_dataset_is_the_state_of_its_moment(bucket: Path, monkeypatc
 def test_in_a_run_the_snapshots_are_in_its_exchange_folder(bucket: Path, tmp_path: Path) -> None:
     put(bucket / "a.parquet", 1)
     exchange = tmp_path / ".glacier/exchange/run"
-    exchange.mkdir(parents=True)
+    lease = Lease.take(exchange)
     with entered(RunContext(run_id="run", node="n", exchange=str(exchange))):
         read = source(bucket, "a.parquet").scan()
     (bucket / "a.parquet").unlink()
     assert read.collect()["v"].to_list() == [1]
     assert len(list((exchange / "snapshots").iterdir())) == 1
+    lease.release()
+
+
+def test_in_a_run_that_is_kept_for_a_retry_the_snapshots_are_the_processs_own(bucket: Path, tmp_path: Path) -> None:
+    put(bucket / "a.parquet", 1)
+    exchange = tmp_path / ".glacier/exchange/run"
+    exchange.mkdir(parents=True)
+    with entered(RunContext(run_id="run", node="n", exchange=str(exchange))):
+        source(bucket, "a.parquet").scan().collect()
+    assert not list(exchange.rglob("*"))
 
 
 def test_snapshots_vanish_with_their_process(bucket: Path, tmp_path: Path) -> None:

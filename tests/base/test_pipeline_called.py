@@ -580,7 +580,6 @@ def test_the_name_that_a_pipeline_is_bound_to_is_found_late_and_by_identity() ->
         del module.another_name  # type: ignore[attr-defined]
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="flows._resolved does not look into named tuples")
 def test_a_result_inside_a_named_tuple_reaches_the_task_as_a_value() -> None:
     class Pair(NamedTuple):
         one: Any

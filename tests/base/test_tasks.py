@@ -240,3 +240,16 @@ def test_type_checkers_see_the_signature_of_the_function(tmp_path: Path) -> None
     ], done.stdout + done.stderr
     assert len(seen) == 6, done.stdout
     assert seen[5].startswith('error: Argument 1 to "__call__" of "Task" has incompatible type "int"'), done.stdout
+
+
+def test_a_cached_task_whose_frames_stay_lazy_is_an_error() -> None:
+    with pytest.raises(OptionError, match="cache=True and materialize=False"):
+        task(cache=True, materialize=False)(lambda: None)
+
+
+def test_prefects_no_cache_is_no_cache() -> None:
+    from prefect.cache_policies import NO_CACHE
+
+    from glacier_prefect.graph import is_cached
+
+    assert not is_cached(task(cache_policy=NO_CACHE)(lambda: None))

@@ -1,6 +1,7 @@
 """The benchmarks: `python tests/benchmarks [start_up] [per_task] [frames] [graphs]`; all if none is named.
 
-They fail nothing. Figures are worth something on a machine that does nothing else; ratios travel, absolute times do not.
+They fail nothing. Figures are worth something on a machine that does nothing else; ratios travel, absolute times do
+not.
 """
 
 from __future__ import annotations

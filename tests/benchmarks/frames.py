@@ -10,7 +10,7 @@ from typing import Any
 
 from measure import PAIRS, Line, compared, lines_of, note
 
-ROWS = 8_000_000
+ROWS = 10_000_000
 
 
 def measure() -> list[Line]:

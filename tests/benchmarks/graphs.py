@@ -49,8 +49,8 @@ def measure() -> list[Line]:
     lines = []
     for shape in (layers, chain, wide):
         small, large = (median(_seconds(shape, size) for _ in range(PAIRS)) for size in SIZES)
-        note(f"graph and analysis, {shape.__name__}: {small:.3f} s for {SIZES[0]:,} nodes, {large:.3f} s for {SIZES[1]:,}")
         figures = f"{small:.2f} s for {SIZES[0]:,}"
+        note(f"graph and analysis, {shape.__name__}: {large:.3f} s, {figures}")
         what = f"graph and analysis of {SIZES[1]:,} nodes in {_named(shape)}"
         lines.append(Line(what=what, figures=figures, value=large, unit=" s", aim=2))
         lines.append(

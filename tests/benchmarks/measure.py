@@ -132,8 +132,9 @@ def lines_of(program: str, folder: Path, *args: str, **settings: str) -> Iterato
             assert process.stdout is not None
             yield from process.stdout
         finally:
-            if process.wait() != 0:
-                note(f"{program} failed:\n{(folder / 'output.log').read_text()[-3000:]}")
+            code = process.wait()
+        if code != 0:
+            raise SystemExit(f"{program} ended with code {code}:\n{(folder / 'output.log').read_text()}")
 
 
 def _end_group(group: int) -> None:

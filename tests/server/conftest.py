@@ -48,9 +48,17 @@ class Api:
     def call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            text = answer.read()
-        return json.loads(text) if text else None
+
+        def answered() -> bytes | None:
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return bytes(answer.read()) or b"null"
+            except urllib.error.HTTPError as error:
+                if error.code != 503:  # what a busy SQLite makes of a request; Prefect's own client asks again, too
+                    raise
+                return None
+
+        return json.loads(eventually(answered, f"an answer to {method} {path}"))
 
     def get(self, path: str) -> Any:
         return self.call("GET", path)

@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -29,12 +29,12 @@ trips_sink = provider.bucket_sink(bucket="out", path="trips.parquet")
 
 
 def make_data() -> None:
-    """Write the trips: ten columns, as many rows as asked for, no two files alike in their order."""
-    row = pl.int_range(pl.len(), dtype=pl.Int64)
+    """Write trips, as many as asked for, and the stations that they begin at."""
+    row = pl.col("trip")
     spread = (row * 2_654_435_761) % 1_000_003  # numbers in no order, the same in each run
     start = datetime(2026, 1, 1)
-    trips = pl.select(pl.repeat(0, ROWS, eager=False)).lazy().select(
-        trip=row,
+    trips = pl.LazyFrame({"trip": pl.int_range(ROWS, eager=True)}).select(
+        row,
         station=(spread % STATIONS).cast(pl.Int32),
         bike=(spread % 40_000).cast(pl.Int32),
         started=pl.lit(start) + pl.duration(seconds=row * 3),
@@ -42,13 +42,11 @@ def make_data() -> None:
         metres=(spread % 21_000).cast(pl.Float64),
         price=(spread % 2_500) / 100,
         member=spread % 3 == 0,
-        kind=pl.concat_str(pl.lit("kind-"), spread % 7),
-        note=pl.concat_str(pl.lit("trip "), row, pl.lit(" of "), spread),
+        kind=pl.concat_str(pl.lit("kind-"), (spread % 7).cast(pl.String)),
     )
-    station = pl.int_range(STATIONS, dtype=pl.Int64, eager=True)
-    stations = pl.DataFrame({"station": station}).select(
+    stations = pl.DataFrame({"station": pl.int_range(STATIONS, eager=True)}).select(
         pl.col("station").cast(pl.Int32),
-        district=pl.concat_str(pl.lit("district-"), pl.col("station") % 60),
+        district=pl.concat_str(pl.lit("district-"), (pl.col("station") % 60).cast(pl.String)),
         opened=pl.lit(start) - pl.duration(days=pl.col("station")),
     )
     (FOLDER / "raw").mkdir()
@@ -101,23 +99,23 @@ steps = {step.__name__: task(step) for step in (valid, with_speed, plausible, wi
 join = task(in_district)
 
 
+def joined():
+    trips = load(trips_source)
+    for name in ("valid", "with_speed", "plausible", "with_day", "with_fare"):
+        trips = steps[name](trips)
+    return join(trips, load(stations_source))
+
+
 @pipeline
 def summary():
     """Ten tasks (two loads, eight steps) into a small result."""
-    return summary_sink.write(steps["in_order"](steps["by_day"](_joined())))
+    return summary_sink.write(steps["in_order"](steps["by_day"](joined())))
 
 
 @pipeline
 def cleaned():
     """Eight of them into a result with most of the rows."""
-    return trips_sink.write(_joined())
-
-
-def _joined():
-    trips = load(trips_source)
-    for name in ("valid", "with_speed", "plausible", "with_day", "with_fare"):
-        trips = steps[name](trips)
-    return join(trips, load(stations_source))
+    return trips_sink.write(joined())
 
 
 def query() -> pl.LazyFrame:

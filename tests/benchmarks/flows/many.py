@@ -1,8 +1,8 @@
 """Runs pipelines and their hand-written twins of trivial tasks, and prints what each run took as a line of JSON.
 
-`many.py TASKS ROUNDS`; against the server of `PREFECT_API_URL`, or Glacier alone where there is none. The time is that of
-the flow's function, from its first line to its last. Between two runs it waits until the server has stored all of the
-first: what is still on its way would slow the second.
+`many.py TASKS ROUNDS`; against the server of `PREFECT_API_URL`, or Glacier alone where there is none. The time is that
+of the flow's function, from its first line to its last. Between two runs it waits until the server has stored all of
+the first: what is still on its way would slow the second.
 """
 
 from __future__ import annotations
