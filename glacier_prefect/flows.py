@@ -389,7 +389,9 @@ class _Run:
     def _map_parts(self, node: Node) -> Sequence[Work] | None:
         task, arguments, after = self.tasks[node.name], self._resolved(node.arguments), self._after(node)
         if not all(state.is_completed() for name in node.upstream for state in _flat(self.states[name])):
-            self.states[node.name] = engine.run_task(task, arguments, after)  # which Prefect finds not ready
+            self.states[node.name] = engine.run_task(
+                task.with_options(task_run_name=_escaped(node.name)), arguments, after
+            )  # which Prefect finds not ready
             return None
         calls = self._map_calls(node, arguments)
         mapped = self.states[node.name] = _Mapped([None] * len(calls), _sizes(node, calls))
