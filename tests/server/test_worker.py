@@ -176,3 +176,11 @@ run_flow(tagged.flow, flow_run=run, parameters={{"count": 1}})
 """
     project.run("-c", code)
     assert (project.folder / "data/out/tagged/2026-03-04_0506.parquet").exists()
+
+
+def test_prefects_own_deploy_command_registers_a_pipeline(deployed: dict[str, str], project: Any, api: Any) -> None:
+    command = ("-m", "prefect", "--no-prompt", "deploy", "flow.py:daily.flow", "--name", "by-command")
+    project.run(*command, "--pool", "processes")
+    made = api.get("/deployments/name/daily/by-command")
+    assert made["entrypoint"] == "flow.py:daily.flow"
+    assert made["parameter_openapi_schema"]["properties"]["count"]["default"] == 3
