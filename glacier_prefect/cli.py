@@ -1,4 +1,4 @@
-"""The command line: `glacier run`, `backfill`, `analyze`, `validate`.
+"""The command line: `glacier run`, `backfill`, `analyze`, `validate`, `generate`, `ui`, `doctor`.
 
 Thin: each command loads a pipeline, calls what Python users call too, and prints. Exit codes: 0 done, 1 failed, 2 bad
 usage or bad pipeline. Errors are shown without a traceback, unless `--debug` is given. Importing this loads neither
@@ -15,14 +15,17 @@ import traceback
 import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
+from rich.text import Text
 
-from glacier_prefect import __version__
+from glacier_prefect import __version__, cli_deploy
+from glacier_prefect.environments import shown
 from glacier_prefect.errors import (
     ApiRequired,
     ApiUnreachable,
@@ -33,8 +36,11 @@ from glacier_prefect.errors import (
     UsageError,
     nearest,
 )
-from glacier_prefect.loading import load_pipeline, load_pipelines
+from glacier_prefect.loading import load_pipeline, load_pipelines, load_project
 from glacier_prefect.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from glacier_prefect.doctor import CheckResult
 
 app = App(
     name="glacier",
@@ -43,6 +49,9 @@ app = App(
     version=__version__,
     version_flags=["--version"],
 )
+for _command in (cli_deploy.plan, cli_deploy.deploy, cli_deploy.rollback, cli_deploy.status, cli_deploy.destroy):
+    app.command(_command)
+
 File = Annotated[str, Parameter(help="A Python file, as in flow.py, or flow.py:name for one of several pipelines.")]
 Given = Annotated[
     list[str] | None,
@@ -191,6 +200,105 @@ def validate(files: Annotated[list[str], Parameter(help="Python files.")], /, *,
         )
     if any(each["error"] for each in results):
         raise SystemExit(2)
+
+
+@app.command
+def generate(
+    files: Annotated[list[str] | None, Parameter(help="Python files; all of the project if left out.")] = None,
+    /,
+    *,
+    json: Json = False,
+) -> None:
+    """Write the Terraform configuration of an environment: what the pipelines need there. Changes nothing else."""
+    from glacier_prefect import infrastructure
+
+    with _stdout_kept_for_json(json):
+        project, pipelines = load_project(files or ())
+        made = infrastructure.generate(pipelines, project)
+    calls = [{"name": call.name, "source": call.source} for call in made.calls.values()]
+    if json:
+        _print_json(
+            {
+                "version": 1,
+                "project": project.name,
+                "environment": project.environment().name,
+                "folder": str(made.folder),
+                "pipelines": sorted(each.name for each in pipelines),
+                "modules": calls,
+            }
+        )
+        return
+    print(f"Written to {shown(made.file)}:")
+    for call in calls:
+        print(f"  {call['name']}  ({call['source']})")
+
+
+@app.command
+def ui(
+    *,
+    stop: Annotated[bool, Parameter(negative="", help="Stop it; its runs are kept for the next start.")] = False,
+    json: Json = False,
+) -> None:
+    """Start a Prefect server on this machine for this project; later runs are reported to it while it answers."""
+    from glacier_prefect import ui as servers
+
+    folder = servers.project_folder(Path.cwd())
+    if stop:
+        server, state = servers.stop(folder), "stopped"
+        if server is None:
+            state = "not running"
+    else:
+        progress = Console(stderr=True)
+        with progress.status("Starting a Prefect server") if progress.is_terminal else nullcontext() as status:
+            server, started = servers.start(
+                folder, lambda seconds: status.update(f"Starting a Prefect server, {seconds:.0f} s") if status else None
+            )
+        state = "started" if started else "running"
+    if json:
+        _print_json({"version": 1, "state": state, **(asdict(server) if server else {})})
+    elif server is None:
+        print("No server of `glacier ui` is running.")
+    elif stop:
+        print(f"Stopped {server.url}")
+    else:
+        print(server.url)
+        if state == "running":
+            print(f"It is running since {server.started}.", file=sys.stderr)
+        if os.environ.get("PREFECT_API_URL"):
+            print("PREFECT_API_URL is set: runs are reported there, not here.", file=sys.stderr)
+        print("Stop it with `glacier ui --stop`.", file=sys.stderr)
+
+
+@app.command
+def doctor(*, json: Json = False) -> None:
+    """Check this installation, the environment's settings, the Prefect API, Terraform and the disk; say how to fix
+    what is wrong.
+    """
+    from glacier_prefect.doctor import diagnose
+
+    progress = Console(stderr=True)
+    with _stdout_kept_for_json(True), progress.status("Checking") if progress.is_terminal else nullcontext():
+        results = diagnose()
+    failed = any(each.status == "failed" for each in results)
+    if json:
+        _print_json({"version": 1, "ok": not failed, "checks": [asdict(each) for each in results]})
+    else:
+        _print_checks(results)
+    if failed:
+        raise SystemExit(1)
+
+
+def _print_checks(results: Sequence[CheckResult]) -> None:
+    colours = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
+    console = Console(highlight=False)
+    width = max(len(each.id) for each in results) + 2
+    for each in results:
+        fix = f"\nfix: {each.fix}" if each.fix else ""
+        first, *more = f"{each.seen}{fix}".splitlines()
+        line = Text.assemble(each.id.ljust(width), (each.status.ljust(9), colours[each.status]), first)
+        console.print(line, soft_wrap=True)
+        for text in more:
+            console.print(Text(" " * (width + 9) + text), soft_wrap=True)
 
 
 def _rendered(report: dict[str, Any], kind: str, *, plain: bool) -> str:
@@ -345,9 +453,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = [word for word in words if word != "--debug"]
     try:
         with _reported(debug):
+            words = [part for word in words for part in (word.split("=", 1) if word.startswith("--env=") else [word])]
             if "--env" in words:
                 place = words.index("--env")
-                if not words[place + 1 : place + 2]:
+                if not any(words[place + 1 : place + 2]):
                     raise UsageError("--env needs the name of an environment, as in --env prod.")
                 os.environ["GLACIER_ENV"] = words[place + 1]  # before the user's file is loaded
                 del words[place : place + 2]

@@ -23,6 +23,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import socket
 import socketserver
@@ -34,12 +35,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from glacier_prefect.errors import ApiRequired, ApiUnreachable
 from glacier_prefect.exchange import Pick, map_leaves
 from glacier_prefect.tasks import Unmapped
+from glacier_prefect.ui import NOTE, find_server
 
 # In a terminal Prefect reports first uses to its makers, beginning with its import; a variable that is set decides.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -48,7 +51,7 @@ from prefect import flow_engine, task_engine
 from prefect._internal import analytics
 from prefect._internal.concurrency.services import _QueueServiceBase
 from prefect._internal.result_records import ResultRecord, ResultRecordMetadata
-from prefect.client.base import PrefectResponse
+from prefect.client.base import PrefectResponse, ServerType
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import FlowRunResult, State, TaskRunResult
 from prefect.client.schemas.objects import RunInput, StateDetails
@@ -65,10 +68,21 @@ from prefect.utilities.names import generate_slug
 
 if TYPE_CHECKING:
     import prefect
+    from prefect.client.orchestration import SyncPrefectClient
 
-__all__ = ["check_api", "configured_api", "run_flow", "run_task", "serverless"]
+__all__ = [
+    "check_api",
+    "chosen_api",
+    "configured_api",
+    "public",
+    "run_flow",
+    "run_task",
+    "server_version",
+    "serverless",
+]
 
 _PROFILE = "glacier-serverless"  # travels with the settings, to Dask workers too, and says where a context belongs
+_NOTED = "glacier-ui"  # the same for runs that are reported to the server of `glacier ui`
 _HINT = "needs a Prefect API; run `glacier ui` or set PREFECT_API_URL"
 _NOUNS = {
     "artifacts": "An artifact",
@@ -103,27 +117,95 @@ def check_api(url: str) -> None:
         ApiUnreachable: It does not, or it refuses the credentials. The message names the URL and where it is set.
     """
     context = get_settings_context()
-    settings = context.settings
-    # One short attempt: Prefect's defaults would try for minutes.
-    settings = _changed(settings, api=_changed(settings.api, url=url, request_timeout=10.0))
-    settings = _changed(settings, client=_changed(settings.client, max_retries=0))
-    with SettingsContext(profile=context.profile, settings=settings), get_client(sync_client=True) as client:
+    with _short_tempered_client(url) as client:
         problem = client.api_healthcheck()
     if problem is None:
         return
     if os.environ.get("PREFECT_API_URL"):
         where = "the environment variable PREFECT_API_URL"
+    elif context.profile.name == _NOTED:
+        where = NOTE
     elif PREFECT_API_URL in context.profile.settings:
         where = f"the Prefect profile {context.profile.name!r}"
     else:
         where = "prefect.toml, pyproject.toml or .env"
-    shown = urllib.parse.urlsplit(url)
-    shown = shown._replace(netloc=shown.netloc.rpartition("@")[2])
-    reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+    reason = str(problem).splitlines()[0].replace(url, public(url)) if str(problem) else type(problem).__name__
     raise ApiUnreachable(
-        f"The Prefect API {shown.geturl()}, set in {where}, cannot be used: {reason}\n"
+        f"The Prefect API {public(url)}, set in {where}, cannot be used: {reason}\n"
         "Hint: start that server or correct the setting; to run without a server, remove it."
     ) from problem
+
+
+def server_version(url: str) -> str | None:
+    """Return the version of Prefect that an API runs, None for Prefect Cloud, which fits all.
+
+    Args:
+        url: What `configured_api()` returned.
+
+    Raises:
+        ApiUnreachable: It does not say one; then it may be something else that answers there.
+    """
+    with _short_tempered_client(url) as client:
+        if client.server_type == ServerType.CLOUD:
+            return None
+        try:
+            version = client.api_version()
+        except (PrefectHTTPStatusError, ValueError) as error:  # an error page, or text that is no JSON
+            version = type(error).__name__
+    if re.match(r"\d+\.\d+", str(version)) is None:
+        raise ApiUnreachable(
+            f"{public(url)} answers, but not as a Prefect API does: asked for its version it says {version!r:.80}.\n"
+            "Hint: correct the URL; that of a Prefect server ends in /api."
+        )
+    return str(version)
+
+
+@contextmanager
+def chosen_api(*folders: Path) -> Iterator[str | None]:
+    """Use an API in this context: the configured one, else that of the project's `glacier ui` while it answers.
+
+    Yields its URL; None if there is neither, and in a run without a server.
+
+    Args:
+        folders: Where to look for the project's note.
+
+    Raises:
+        ApiUnreachable: The configured one does not answer.
+    """
+    if (url := configured_api()) is not None:
+        check_api(url)
+        yield url
+    elif is_serverless() or (server := find_server(*folders)) is None:
+        yield None
+    else:
+        current = get_settings_context()
+        settings = current.settings
+        settings = _changed(
+            settings,
+            api=_changed(settings.api, url=server.api, key=None, auth_string=None),  # meant for another API
+            client=_changed(settings.client, custom_headers={}),
+            ui_url=server.url,
+        )
+        profile = Profile(name=_NOTED, settings=current.profile.settings)
+        with SettingsContext(profile=profile, settings=settings), _loopback_without_proxy():
+            yield server.api
+
+
+def public(url: str) -> str:
+    """Return a URL as it may be shown: without user and password."""
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+@contextmanager
+def _short_tempered_client(url: str) -> Iterator[SyncPrefectClient]:
+    """Yield a client that tries once and not for long; Prefect's defaults would try for minutes."""
+    context = get_settings_context()
+    settings = context.settings
+    settings = _changed(settings, api=_changed(settings.api, url=url, request_timeout=10.0))
+    settings = _changed(settings, client=_changed(settings.client, max_retries=0))
+    with SettingsContext(profile=context.profile, settings=settings), get_client(sync_client=True) as client:
+        yield client
 
 
 def _changed(model: Any, **values: object) -> Any:
@@ -250,7 +332,7 @@ def _replace_states(value: Any, edges: set[RunInput]) -> Any:
 def _edge(details: StateDetails) -> Iterator[RunInput]:
     context = FlowRunContext.get()
     here = context.flow_run.id if context and context.flow_run else None
-    if details.flow_run_id not in (None, here):
+    if details.flow_run_id is not None and details.flow_run_id != here:
         # A sub-flow. A server gives its states the id of a task run, too, that stands for it and is not in the graph.
         yield FlowRunResult(id=details.flow_run_id)
     elif details.task_run_id is not None:

@@ -21,15 +21,29 @@
     ├── SinkExistsError            (FileExistsError)
     ├── NotAvailableError          (RuntimeError)  exists in Glacier, not in this version or installation
     ├── ApiUnreachable             (ConnectionError)  a configured Prefect API does not answer
-    └── ApiRequired                (RuntimeError)  something needs a Prefect API and none is configured
+    ├── ApiRequired                (RuntimeError)  something needs a Prefect API and none is configured
+    ├── DeployRefused              (PermissionError)  a deploy would touch what is not Glacier's, or delete too much
+    ├── DeployLocked               (BlockingIOError)  another deploy of the same environment runs
+    ├── DeployFailed               (RuntimeError)  Prefect refused a call of a deploy, or did not answer it
+    ├── TerraformMissing           (FileNotFoundError)  there is no such program
+    ├── TerraformTooOld            (RuntimeError)  the program is older than what the modules need
+    ├── TerraformFailed            (RuntimeError)  a Terraform command failed
+    │   ├── StateLocked                          someone else works on the same state
+    │   ├── PlanStale                            the state has changed since the plan was made
+    │   └── ApplyFailed                          a part of a plan could not be done
+    └── DataLossRefused            (PermissionError)  what holds data would be destroyed, and nobody allowed it
 
-Each class also derives from the builtin that a caller would expect. This module imports nothing of Glacier.
+Each class also derives from the builtin that a caller would expect. This module imports nothing of Glacier but types.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from glacier_prefect.terraform_plan import Diagnostic
 
 
 class GlacierError(Exception):
@@ -118,6 +132,76 @@ class ApiUnreachable(GlacierError, ConnectionError):
 
 class ApiRequired(GlacierError, RuntimeError):
     """Something needs a Prefect API and none is configured."""
+
+
+class DeployRefused(GlacierError, PermissionError):
+    """A deploy would touch what is not Glacier's, or delete more than allowed. Nothing was changed."""
+
+
+class DeployLocked(GlacierError, BlockingIOError):
+    """Another deploy of the same environment runs. Nothing was changed."""
+
+
+class DeployFailed(GlacierError, RuntimeError):
+    """Prefect refused a call of a deploy, or did not answer it.
+
+    Attributes:
+        refused: Whether Prefect certainly did not do it.
+    """
+
+    refused: bool = False
+
+
+class TerraformMissing(GlacierError, FileNotFoundError):
+    """Neither on PATH nor at the path given is there such a program."""
+
+
+class TerraformTooOld(GlacierError, RuntimeError):
+    """The program is older than what the modules need."""
+
+
+class TerraformFailed(GlacierError, RuntimeError):
+    """A Terraform command failed.
+
+    Attributes:
+        diagnostics: What Terraform said, errors and warnings.
+    """
+
+    def __init__(self, message: str, diagnostics: Sequence[Diagnostic] = ()) -> None:
+        super().__init__(message)
+        self.diagnostics = tuple(diagnostics)
+
+
+class StateLocked(TerraformFailed):
+    """Someone else works on the same state.
+
+    Attributes:
+        lock_id: What `force-unlock` asks for; None if Terraform did not say it.
+        who: User and machine that hold the lock.
+    """
+
+    lock_id: str | None = None
+    who: str | None = None
+
+
+class PlanStale(TerraformFailed):
+    """The state has changed since the plan was made, or the plan was applied before."""
+
+
+class ApplyFailed(TerraformFailed):
+    """Terraform could not do all of a plan. The state has what it did.
+
+    Attributes:
+        done: Addresses that were finished.
+        failed: Addresses that were not.
+    """
+
+    done: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+
+class DataLossRefused(GlacierError, PermissionError):
+    """The plan destroys or replaces what holds data, and nobody allowed it."""
 
 
 def nearest(wrong: str, known: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from glacier_prefect import run_context
 from glacier_prefect.caching import GlacierSerializer, cache_options, call_fingerprint, mark_lazy
+from glacier_prefect.environments import check_registered, find_project
 from glacier_prefect.errors import ArgumentsError, GlacierError, OptionError, nearest
 from glacier_prefect.exchange import (
     FrameLocation,
@@ -50,15 +52,18 @@ from glacier_prefect.exchange import (
 )
 from glacier_prefect.graph import Node, ParameterRef, Ref, leaves
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.plans import Plan, check_items, gathered, make_plan, opened, spread
-from glacier_prefect.providers import LocalProvider, Provider
+from glacier_prefect.plans import Plan, check_items, gathered, make_plans, opened, spread
+from glacier_prefect.providers import LocalProvider
+from glacier_prefect.providers.base import environment_provider
 from glacier_prefect.ready_queue import ReadyQueue, Work
 from glacier_prefect.run_context import RunContext
+from glacier_prefect.seen import Seen, show_artifact, show_assets
 from glacier_prefect.sources.local import LocalSink, LocalSource
 from glacier_prefect.tasks import Task, Unmapped, each_item
 
 RUN_DATE_TAG = "glacier:run_date="
 _run_date: ContextVar[datetime | None] = ContextVar("glacier_run_date", default=None)
+_seen: ContextVar[dict[str, Seen] | None] = ContextVar("glacier_seen", default=None)
 _nested: ContextVar[bool] = ContextVar("glacier_nested", default=False)
 
 
@@ -79,15 +84,18 @@ def run(
         if FlowRunContext.get() is not None:
             return pipeline.flow(**bound.arguments)
         with contextlib.ExitStack() as stack:
-            if (api := engine.configured_api()) is not None:
-                engine.check_api(api)
-            else:
+            if stack.enter_context(engine.chosen_api(*_folders(pipeline))) is None:
                 stack.enter_context(engine.serverless())
             stack.enter_context(prefect.tags(*tags))
             state = engine.run_flow(pipeline.flow, dict(bound.arguments))
             return state.result()  # type: ignore[call-overload, unused-ignore]
     finally:
         _run_date.reset(reset)
+
+
+def _folders(pipeline: Pipeline) -> list[Path]:
+    """Return the folders in whose projects a server of `glacier ui` is looked for."""
+    return [Path.cwd(), *([Path(pipeline.file).parent] if pipeline.file else [])]
 
 
 def _flow_tags(pipeline: Pipeline, tags: Iterable[str]) -> set[str]:
@@ -135,6 +143,7 @@ def make_flow(pipeline: Pipeline) -> prefect.Flow[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         bound = pipeline.graph.signature.bind(*args, **kwargs)
         bound.apply_defaults()
+        check_registered(pipeline.file)
         if not nodes and not pipeline.graph.runner:
             nodes.update(_node_tasks(pipeline))
         return _Run(pipeline, bound.arguments, nodes).drive()
@@ -167,7 +176,8 @@ def serve(pipeline: Pipeline, name: str | None, options: Mapping[str, Any]) -> N
     ours: dict[str, Any] = {"tags": list(pipeline.tags)}
     if pipeline.schedule is not None and not options.keys() & {"cron", "interval", "rrule", "schedule", "schedules"}:
         ours["schedule"] = Cron(pipeline.schedule, timezone=pipeline.timezone)
-    pipeline.flow.serve(name=name or pipeline.name, **ours | dict(options))
+    with engine.chosen_api(*_folders(pipeline)):  # if there is none, Prefect says so
+        pipeline.flow.serve(name=name or pipeline.name, **ours | dict(options))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +200,7 @@ class _Body:
         assert attempt is not None
         # The name of a mapped task's run says which item it is; that of any other may be the user's own.
         context = replace(context, node=attempt.task_run.name if self.node.kind == "map" else self.node.name)
-        with run_context.entered(context), _named_errors(self.plan):
+        with run_context.entered(context), _named_errors(self.plan), _shown(self.node.name):
             arguments = gathered(dict(arguments)) if self.context is not None else arguments
             inputs = self.plan.open(arguments)
             if self.node.kind == "sink":
@@ -207,6 +217,19 @@ class _Body:
         if mark is not None:
             mark_lazy(result, mark)
         return result
+
+
+@contextlib.contextmanager
+def _shown(node: str) -> Iterator[None]:
+    """Show in Prefect what is read and published within the block, if the run is reported to an API."""
+    if engine.is_serverless():
+        yield
+        return
+    touched: list[tuple[str, Any]] = []
+    with _set(run_context.touched, touched):
+        yield
+    seen = _seen.get()
+    show_assets(touched, Seen() if seen is None else seen.setdefault(node, Seen()))
 
 
 @contextlib.contextmanager
@@ -230,12 +253,13 @@ def _chain_text(plan: Plan) -> str:
 def _node_tasks(pipeline: Pipeline, context: RunContext | None = None) -> dict[str, prefect.Task[..., Any]]:
     """Return a Prefect task for each node but sub-flows; `context` travels with tasks that run in other processes."""
     graph, cache = pipeline.graph, exchange_root(pipeline).parent / "cache"
+    plans = make_plans(graph)
     first: dict[int, prefect.Task[..., Any]] = {}
     tasks = {}
     for name, node in graph.nodes.items():
         if node.kind == "flow":
             continue
-        body = _Body(node=node, plan=make_plan(graph, name), context=context)
+        body = _Body(node=node, plan=plans[name], context=context)
         function = _function(body, node.call.fn if isinstance(node.call, Task) else _write_signature)
         if (like := first.get(id(node.call))) is None:
             task = first[id(node.call)] = _node_task(node, function, cache, context)
@@ -335,8 +359,10 @@ class _Run:
     def drive(self) -> Any:
         """Run all nodes and return what the pipeline function returned; raises what the first failing node raised."""
         stop = run_context.stop.get() or threading.Event()  # one for a run and its sub-flows
+        seen: dict[str, Seen] | None = None if engine.is_serverless() else {}
         try:
             with (
+                _set(_seen, seen),
                 run_context.entered(self.context),
                 _set(_nested, False),
                 _set(_run_date, self.context.run_date),
@@ -352,6 +378,8 @@ class _Run:
         except BaseException:
             stop.set()
             raise
+        if seen is not None and not self.nested:
+            self._show_artifact(seen)
         self._raise_failures()
         result = _values(self._resolved(self.graph.result))
         if self.nested:
@@ -360,6 +388,21 @@ class _Run:
         if not _holds_frames(result):
             close_exchange(Path(self.context.exchange))
         return result
+
+    def _show_artifact(self, seen: dict[str, Seen]) -> None:
+        for name in self.graph.nodes:
+            facts = seen.setdefault(name, Seen())
+            states = _flat(self.states[name])
+            worst = next((state for state in states if not state.is_completed()), states[-1] if states else None)
+            facts.state = "" if worst is None else worst.name or worst.type.value
+            for state in states:
+                if state.is_completed() and self.graph.nodes[name].kind != "flow":
+                    facts.add_result(engine.value_of(state))
+        title = f"Run {self.flow_run.name} for {self.context.run_date:%Y-%m-%d %H:%M %Z}"
+        try:
+            show_artifact(self.pipeline.name, self.graph, seen, title)
+        except Exception as error:  # what is shown of a run must not fail it
+            prefect.get_run_logger().warning("The run's artifact could not be published: %s", error)
 
     # -- threads -------------------------------------------------------------------------------------------------------
 
@@ -375,10 +418,12 @@ class _Run:
         try:
             if node.kind == "map":
                 return self._map_parts(node)
-            if node.kind == "flow":
-                self.states[name] = self._run_flow(node)
-            else:
-                self.states[name] = engine.run_task(self.tasks[name], self._resolved(node.arguments), self._after(node))
+            with _timed(name):
+                if node.kind == "flow":
+                    self.states[name] = self._run_flow(node)
+                else:
+                    arguments = self._resolved(node.arguments)
+                    self.states[name] = engine.run_task(self.tasks[name], arguments, self._after(node))
         except GlacierError as error:
             self.states[name] = Failed(data=error, message=str(error))
         return None
@@ -397,9 +442,10 @@ class _Run:
         mapped = self.states[node.name] = _Mapped([None] * len(calls), _sizes(node, calls))
 
         def part(place: int, call: _MapCall) -> None:
-            mapped.states[place] = engine.run_task(
-                task.with_options(task_run_name=_escaped(call.name)), call.arguments, after
-            )
+            with _timed(node.name):
+                mapped.states[place] = engine.run_task(
+                    task.with_options(task_run_name=_escaped(call.name)), call.arguments, after
+                )
 
         return [functools.partial(part, place, call) for place, call in enumerate(calls)]
 
@@ -545,6 +591,16 @@ def _sizes(node: Node, calls: list[_MapCall]) -> list[int] | None:
     return None if node.batch is None else [call.count for call in calls]
 
 
+@contextlib.contextmanager
+def _timed(node: str) -> Iterator[None]:
+    """Add the time of the block to what is shown of a node."""
+    seen, start = _seen.get(), monotonic()
+    yield
+    if seen is not None:
+        facts = seen.setdefault(node, Seen())
+        facts.seconds = (facts.seconds or 0.0) + monotonic() - start
+
+
 def _flat(state: Any) -> list[Any]:
     return state.states if isinstance(state, _Mapped) else [state]
 
@@ -581,6 +637,6 @@ def exchange_root(pipeline: Pipeline) -> Path:
     """Return the folder in which runs of a pipeline hand frames on: beside its data."""
     bases = [each.base_path for each in pipeline.graph.locations if isinstance(each, LocalSink | LocalSource)]
     if not bases:
-        provider = Provider.from_env()
+        provider = environment_provider(find_project(pipeline.file))
         bases = [str(provider.base_path)] if isinstance(provider, LocalProvider) else [str(LocalProvider().base_path)]
     return Path(bases[0]).absolute() / ".glacier" / "exchange"

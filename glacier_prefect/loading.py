@@ -1,4 +1,4 @@
-"""Finding pipelines in a user's file. Imports no more of Glacier than `pipeline`."""
+"""Finding pipelines in a user's files, and their project. Imports no more of Glacier than `pipeline` does."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from glacier_prefect.errors import GlacierError, UsageError, nearest
+from glacier_prefect.environments import Project, find_project, loading
+from glacier_prefect.errors import GlacierError, NameTakenError, UsageError, nearest
 from glacier_prefect.pipeline import Pipeline
+from glacier_prefect.providers.base import environment_provider
 
 _loaded: dict[str, Path] = {}  # modules that were loaded from files here, and the folders that they were found in
 
@@ -24,18 +27,14 @@ def load_pipelines(target: str) -> dict[str, Pipeline]:
     Raises:
         UsageError: The file is missing, cannot be imported, or has no such pipeline.
     """
-    file, _, wanted = target.partition(":") if not Path(target).is_file() else (target, "", "")
-    module = _import(Path(file))
-    found: dict[str, Pipeline] = {}
-    for name, value in vars(module).items():
-        if isinstance(value, Pipeline) and value not in found.values() and not name.startswith("_"):
-            found[name] = value
+    file, wanted = _split(target)
+    found = _found(Path(file))
     if not found:
         raise UsageError(
             f"{file} has no pipeline.\n"
             "Hint: decorate a function with @pipeline, or bind Pipeline(...) to a name at the top level."
         )
-    if not wanted:
+    if wanted is None:
         return found
     chosen = {name: each for name, each in found.items() if wanted in (name, each.name)}
     if not chosen:
@@ -61,6 +60,63 @@ def load_pipeline(target: str) -> Pipeline:
     return next(iter(own.values()))
 
 
+def load_project(targets: Sequence[str] = ()) -> tuple[Project, list[Pipeline]]:
+    """Return a project and its pipelines.
+
+    Args:
+        targets: Files, as in `load_pipelines`; all that the project has if there are none.
+
+    Raises:
+        UsageError: There is no pipeline, or the files are of several projects.
+        NameTakenError: Two pipelines have one name.
+    """
+    pipelines: list[Pipeline] = []
+    if targets:
+        project, *others = (find_project(_split(target)[0]) for target in targets)
+        for target, other in zip(targets[1:], others, strict=True):
+            if (other.folder, other.file) != (project.folder, project.file):
+                raise UsageError(
+                    f"{targets[0]} is of the project in {project.folder}, {target} of that in {other.folder}.\n"
+                    "Hint: name files of one project."
+                )
+        for target in targets:
+            pipelines += load_pipelines(target).values()
+    else:
+        project = find_project(Path.cwd())
+        for file in project.files():
+            pipelines += [each for each in _found(file).values() if each.file and Path(each.file) == file.resolve()]
+        if not pipelines:
+            raise UsageError(
+                f"There is no pipeline in {project.folder}.\n"
+                "Hint: name its file, or run glacier in the project's folder."
+            )
+    by_name: dict[str, Pipeline] = {}
+    for each in pipelines:
+        other_one = by_name.setdefault(each.name, each)
+        if other_one is not each:
+            raise NameTakenError(
+                f"Two pipelines are named {each.name!r}, in {other_one.file} and in {each.file}.\n"
+                "Hint: give one another name, as in @pipeline(name=...)."
+            )
+    return project, list(by_name.values())
+
+
+def _split(target: str) -> tuple[str, str | None]:
+    """Return the file and the name in `file.py:name`."""
+    file, colon, wanted = target.partition(":")
+    return (file, wanted) if colon and wanted and not Path(target).is_file() else (target.removesuffix(":"), None)
+
+
+def _found(file: Path) -> dict[str, Pipeline]:
+    """Return the pipelines of a file by the name of their variable."""
+    module = _import(file)
+    found: dict[str, Pipeline] = {}
+    for name, value in vars(module).items():
+        if isinstance(value, Pipeline) and value not in found.values() and not name.startswith("_"):
+            found[name] = value
+    return found
+
+
 def _import(file: Path) -> ModuleType:
     if not file.is_file():
         here = sorted(str(each) for each in file.parent.glob("*.py")) if file.parent.is_dir() else []
@@ -68,6 +124,7 @@ def _import(file: Path) -> ModuleType:
     if file.suffix != ".py":
         raise UsageError(f"{str(file)!r} is not a Python file.")
     file = file.resolve()
+    environment_provider(find_project(file))  # what is wrong with the environment is said whoever asks for it
     folder, parts = file.parent, [file.stem]
     while (folder / "__init__.py").exists():
         parts.insert(0, folder.name)
@@ -80,7 +137,8 @@ def _import(file: Path) -> ModuleType:
         sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:
-        module = importlib.import_module(name)
+        with loading(file):
+            module = importlib.import_module(name)
     except GlacierError as error:
         if place := _place(error, file):
             error.add_note(f"In {_shown(file)}{place}.")

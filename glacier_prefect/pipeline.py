@@ -176,7 +176,10 @@ class Pipeline:
     @property
     def variable(self) -> str | None:
         """The module-level name that the pipeline is bound to, None if there is none."""
-        names = vars(sys.modules[self.module]) if self.module in sys.modules else {}
+        if self.function is not None:  # whose module may have made room for another file of that name
+            names = self.function.__globals__
+        else:
+            names = vars(sys.modules[self.module]) if self.module in sys.modules else {}
         own = self.function.__name__ if self.function else None
         return (
             own
@@ -192,8 +195,8 @@ class Pipeline:
     def run(self, *args: Any, run_date: datetime | date | str | None = None, **parameters: Any) -> Any:
         """Run the pipeline here and return what its function returned; frames in it are scans.
 
-        With a Prefect API configured (`PREFECT_API_URL`, an active profile) the run is reported there; else Prefect's
-        own engine runs it without any server.
+        With a Prefect API configured (`PREFECT_API_URL`, an active profile) the run is reported there, else to the
+        project's server of `glacier ui` while that answers; else Prefect's own engine runs it without any server.
 
         Args:
             args: Parameters of the pipeline, by position.

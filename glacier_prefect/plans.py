@@ -16,6 +16,8 @@ from glacier_prefect.graph import Graph, Node, Ref, is_cached, leaves
 from glacier_prefect.sources.checks import check_rows, check_schema
 from glacier_prefect.tasks import Task, Unmapped
 
+NAMED_TASKS = 100  # of a longer query, the last so many are named
+
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
@@ -44,7 +46,7 @@ class Plan:
         checks: Checks on the rows of the result.
         keep: Whether computed frames outlive the run, as part of a cached result.
         feeds_cache: Whether what stays lazy here is part of a cache key further down.
-        chain: Tasks whose work is part of the query that is run here.
+        chain: Tasks whose work is part of the query that is run here, itself last.
         computed_in: The node that computes what stays lazy here.
     """
 
@@ -156,27 +158,57 @@ def gathered(value: Any) -> Any:
     return value
 
 
-def make_plan(graph: Graph, name: str) -> Plan:
-    """Return the plan of a node."""
-    node = graph.nodes[name]
-    task = node.call if isinstance(node.call, Task) else None
-    needs = [need for consumer in graph.consumers[name] for need in _needs(graph.nodes[consumer], name)]
-    needs += [Need(path=ref.path, columns=None) for ref in _refs(graph.result, name)]
-    if graph.nodes[name].kind == "map":  # a task run makes one item of the list that the path leads into
-        needs = [replace(need, path=need.path[1:]) for need in needs]
-    return Plan(
-        node=name,
-        computed=bool(graph.computed[name]),
-        packed=graph.runner is not None,
-        needs=tuple(needs),
-        columns=task.columns if task else {},
-        schema=task.schema if task else None,
-        checks=task.checks if task else (),
-        keep=task is not None and is_cached(task),
-        feeds_cache=_feeds_cache(graph, name),
-        chain=graph.chain(name),
-        computed_in=_computed_in(graph, name),
-    )
+def make_plans(graph: Graph) -> dict[str, Plan]:
+    """Return the plan of each node."""
+    computed_in, feeds_cache = _further_down(graph)
+    chains = _chains(graph)
+    plans = {}
+    for name, node in graph.nodes.items():
+        task = node.call if isinstance(node.call, Task) else None
+        needs = [need for consumer in graph.consumers[name] for need in _needs(graph.nodes[consumer], name)]
+        if name in graph.returned:
+            needs += [Need(path=ref.path, columns=None) for ref in _refs(graph.result, name)]
+        if node.kind == "map":  # a task run makes one item of the list that the path leads into
+            needs = [replace(need, path=need.path[1:]) for need in needs]
+        plans[name] = Plan(
+            node=name,
+            computed=bool(graph.computed[name]),
+            packed=graph.runner is not None,
+            needs=tuple(needs),
+            columns=task.columns if task else {},
+            schema=task.schema if task else None,
+            checks=task.checks if task else (),
+            keep=task is not None and is_cached(task),
+            feeds_cache=feeds_cache[name],
+            chain=chains[name],
+            computed_in=computed_in[name],
+        )
+    return plans
+
+
+def _further_down(graph: Graph) -> tuple[dict[str, str], dict[str, bool]]:
+    """Return for each node where what stays lazy in it is computed, and whether that is part of a cache key."""
+    computed_in: dict[str, str] = {}
+    feeds_cache: dict[str, bool] = {}
+    for name in reversed(list(graph.nodes)):
+        if graph.computed[name] or not graph.consumers[name]:
+            computed_in[name], feeds_cache[name] = name, False
+            continue
+        consumer = graph.consumers[name][0]
+        call = graph.nodes[consumer].call
+        computed_in[name] = computed_in[consumer]
+        feeds_cache[name] = feeds_cache[consumer] or (isinstance(call, Task) and is_cached(call))
+    return computed_in, feeds_cache
+
+
+def _chains(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Return for each node the tasks whose work is part of the query that is run in it, itself last."""
+    places = {name: place for place, name in enumerate(graph.nodes)}
+    chains: dict[str, tuple[str, ...]] = {}
+    for name, node in graph.nodes.items():
+        before = {each for upstream in node.inputs if not graph.computed[upstream] for each in chains[upstream]}
+        chains[name] = (*sorted(before, key=places.__getitem__)[-NAMED_TASKS:], name)
+    return chains
 
 
 def _needs(consumer: Node, name: str) -> list[Need]:
@@ -190,21 +222,6 @@ def _needs(consumer: Node, name: str) -> list[Need]:
 
 def _refs(value: Any, name: str) -> list[Ref]:
     return [leaf for leaf in leaves(value) if isinstance(leaf, Ref) and leaf.node == name]
-
-
-def _computed_in(graph: Graph, name: str) -> str:
-    while not graph.computed[name] and graph.consumers[name]:
-        name = graph.consumers[name][0]
-    return name
-
-
-def _feeds_cache(graph: Graph, name: str) -> bool:
-    while not graph.computed[name] and graph.consumers[name]:
-        name = graph.consumers[name][0]
-        call = graph.nodes[name].call
-        if isinstance(call, Task) and is_cached(call):
-            return True
-    return False
 
 
 def check_items(name: str, bound: Mapping[str, Any]) -> None:

@@ -15,7 +15,9 @@ from contextvars import copy_context
 
 Work = Callable[[], None]
 Piece = tuple[str, Work | None]
-SHORT_SECONDS = 0.005  # about as long as Python leaves a thread alone, and more than Prefect takes for an empty task
+# A trivial task takes half of it alone, and more where sending its events to a server competes for the interpreter,
+# of which more threads get a larger share.
+SHORT_SECONDS = 0.002
 WATCH_SECONDS = 0.04  # at most, between two looks at threads that are quick: each look interrupts them
 LOOK_SECONDS = 0.5
 LEAVE_SECONDS = 3.0

@@ -56,6 +56,16 @@ stop: ContextVar[threading.Event | None] = ContextVar("glacier_stop", default=No
 """Set when the run ends early; everything that waits looks at it."""
 
 
+touched: ContextVar[list[tuple[str, Any]] | None] = ContextVar("glacier_touched", default=None)
+"""Where a node notes what it has read and published: ("read" or "published", the source)."""
+
+
+def note(what: str, source: Any) -> None:
+    """Note that the node that is running here has read or published a source."""
+    if (notes := touched.get()) is not None:
+        notes.append((what, source))
+
+
 def stopping() -> bool:
     """Whether the run that is going on here is to end."""
     event = stop.get()

@@ -10,16 +10,14 @@ the destinations, become two reports:
     python flow.py
 """
 
-from pathlib import Path
-
 import polars as pl
 
 from glacier_prefect import pipeline, task
-from glacier_prefect.providers import LocalProvider
+from glacier_prefect.providers import Provider
 from glacier_prefect.sources import Source
 
-# Where data lives is said here and nowhere else: with another provider, all that follows stays as it is.
-provider = LocalProvider(base_path=Path(__file__).parent / "data")
+# Where data lives is said in glacier.toml and nowhere else: in another environment, all that follows stays as it is.
+provider = Provider.from_env()
 
 raw = {
     name: provider.bucket_source(bucket="nyc-flights", path=f"raw/{name}.parquet")

@@ -8,7 +8,10 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from glacier_prefect.modules import ModuleCall
 
 
 def call(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
@@ -38,6 +41,10 @@ class Executor(ABC):
         location.
         """
         return True
+
+    def modules(self) -> tuple[ModuleCall, ...]:
+        """Return the calls of Terraform modules that it needs."""
+        return ()
 
     @abstractmethod
     def run(

@@ -240,21 +240,6 @@ class Graph:
                 "Hint: pass what one makes to the other (write(...) gives the source to read back), or use depends_on."
             )
 
-    def chain(self, name: str) -> tuple[str, ...]:
-        """Return the tasks whose work is part of the query that is run in node `name`, the node itself last."""
-        found: dict[str, None] = {}
-        pending = [name]
-        while pending:
-            node = pending.pop()
-            if node not in found:
-                found[node] = None
-                pending += [each for each in self.nodes[node].inputs if not self.computed[each]]
-        return tuple(sorted(found, key=self._place.__getitem__))
-
-    @cached_property
-    def _place(self) -> Mapping[str, int]:
-        return {name: place for place, name in enumerate(self.nodes)}
-
     def ancestors(self, name: str) -> frozenset[str]:
         """Return all nodes that are done before `name` starts."""
         found: set[str] = set()

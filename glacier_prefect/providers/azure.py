@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from glacier_prefect.environments import first_variable
 from glacier_prefect.providers.base import Provider
 from glacier_prefect.sources.azure import AzureBlobSink, AzureBlobSource
 from glacier_prefect.sources.base import Sink, Source
@@ -16,25 +16,21 @@ class AzureProvider(Provider):
     """Microsoft Azure; a bucket is a container of the storage account.
 
     Attributes:
-        resource_group: Resource group of the storage account.
-        location: Azure region, as in "eastus".
-        storage_account: Name of the storage account.
+        resource_group: Resource group of the storage account (`AZURE_RESOURCE_GROUP`).
+        location: Azure region, as in "eastus" (`AZURE_LOCATION`).
+        storage_account: Name of the storage account (`AZURE_STORAGE_ACCOUNT_NAME`).
     """
 
     name: ClassVar[str] = "azure"
+    variables: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "resource_group": ("AZURE_RESOURCE_GROUP",),
+        "location": ("AZURE_LOCATION",),
+        "storage_account": ("AZURE_STORAGE_ACCOUNT_NAME",),
+    }
 
     resource_group: str | None = None
     location: str | None = None
     storage_account: str | None = None
-
-    @classmethod
-    def from_env(cls) -> AzureProvider:
-        """Return the provider for `AZURE_RESOURCE_GROUP`, `AZURE_LOCATION` and `AZURE_STORAGE_ACCOUNT_NAME`."""
-        return cls(
-            resource_group=first_variable("AZURE_RESOURCE_GROUP"),
-            location=first_variable("AZURE_LOCATION"),
-            storage_account=first_variable("AZURE_STORAGE_ACCOUNT_NAME"),
-        )
 
     def _source(self, **settings: Any) -> Source:
         return AzureBlobSource(**settings, **self._place())

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from glacier_prefect.environments import first_variable
+from glacier_prefect.environments import ENVIRONMENT_KEYS, Project, find_project, first_variable
+from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, nearest
 from glacier_prefect.registry import Registry
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from glacier_prefect.sources.base import Mode, Sink, Source
+    from glacier_prefect.modules import ModuleCall, Needs
+    from glacier_prefect.sources.base import Location, Mode, Sink, Source
 
 PROVIDERS = Registry(
     kind="provider",
@@ -33,19 +36,83 @@ class Provider(ABC):
 
     Attributes:
         name: The registry key.
+        variables: The variables of each setting; the first that is set counts.
+        bucket_prefix: Put before each bucket's name in code.
     """
 
     name: ClassVar[str]
+    variables: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    bucket_prefix: str = ""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if str(each.type) in ("str", "str | None") and not isinstance(value, str | None):
+                raise ConfigurationError(
+                    f"{type(self).__name__} has {each.name}={value!r} ({type(value).__name__}); expected a text."
+                )
 
     @classmethod
-    def from_env(cls) -> Provider:
-        """Return the provider that the process's variables describe.
+    def from_env(cls, further: str | None = None, /, **settings: Any) -> Self:
+        """Return the environment's provider: of `glacier.toml` and `GLACIER_ENV`, a LocalProvider when nothing is set.
 
-        `Provider.from_env()` takes the kind from `GLACIER_PROVIDER` (aws, azure, gcp, local) and is a LocalProvider if
-        nothing is set; each provider's own `from_env()` lists its variables.
+        What is passed beats variables, and variables beat the file. `GLACIER_PROVIDER` is the variable of the kind. A
+        provider's own `from_env()`, as in `AWSProvider.from_env()`, takes only its variables, which its class lists.
+
+        Args:
+            further: Name of a further provider of the environment, as in `[environments.prod.providers.dr]`. Variables
+                only fill what the file does not say of it: they are those of the environment's own provider too.
+            settings: Settings of the provider.
+
+        Raises:
+            ConfigurationError: The file cannot be read, has an unknown key, or lacks the environment.
         """
-        kind: type[Provider] = PROVIDERS.load(first_variable("GLACIER_PROVIDER") or "local")
-        return kind.from_env()
+        if cls is Provider:
+            return environment_provider(find_project(), further, **settings)  # type: ignore[return-value]
+        if further is not None:
+            raise OptionError(
+                f"{cls.__name__}.from_env({further!r}) does not follow the environment.\n"
+                f"Hint: use Provider.from_env({further!r})."
+            )
+        return cls._with(cls._from_variables(), settings)
+
+    @classmethod
+    def _from_variables(cls) -> dict[str, Any]:
+        found = {setting: first_variable(*names) for setting, names in cls.variables.items()}
+        return {setting: value for setting, value in found.items() if value is not None}
+
+    @classmethod
+    def _with(cls, known: Mapping[str, Any], given: Mapping[str, Any]) -> Self:
+        for key in given:
+            if key not in cls.settings():
+                raise OptionError(f"{cls.__name__} has no setting {key!r}. {nearest(key, cls.settings())}")
+        return cls(**{**known, **{key: value for key, value in given.items() if value is not None}})
+
+    @classmethod
+    def settings(cls) -> tuple[str, ...]:
+        """Return the names of all settings."""
+        return tuple(each.name for each in fields(cls))
+
+    @classmethod
+    def placed(cls, settings: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+        """Return settings of a file with its relative paths taken from `folder`, where the file is."""
+        return settings
+
+    def resolved(self) -> Self:
+        """Return this provider with settings that do not depend on the working directory."""
+        return self
+
+    def modules(self, needs: Needs) -> tuple[ModuleCall, ...]:
+        """Return the calls of Terraform modules that give pipelines what they need of this provider.
+
+        Args:
+            needs: Buckets, who reads and writes them, and the work pool.
+        """
+        raise NotAvailableError(
+            f"Infrastructure of the provider {self.name!r} is not available in this version of Glacier.\n"
+            'Hint: use an environment with provider = "local".'
+        )
 
     def bucket_source(
         self,
@@ -75,6 +142,7 @@ class Provider(ABC):
             "schema": schema,
             "checks": checks,
             "options": options or {},
+            "bucket_prefix": self.bucket_prefix,
         }
         return self._source(**given, managed=True)
 
@@ -110,6 +178,7 @@ class Provider(ABC):
             "schema": schema,
             "checks": checks,
             "options": options or {},
+            "bucket_prefix": self.bucket_prefix,
         }
         return self._sink(**given, mode=mode, partition_by=partition_by, managed=True)
 
@@ -120,3 +189,52 @@ class Provider(ABC):
     @abstractmethod
     def _sink(self, **settings: Any) -> Sink:
         """Make this provider's sink."""
+
+
+def environment_provider(project: Project, further: str | None = None, /, **settings: Any) -> Provider:
+    """Return the provider of the environment that this process is in; see `Provider.from_env`.
+
+    Args:
+        project: Where the environment is described.
+        further: Name of a further provider of the environment.
+        settings: Settings that beat variables and file.
+    """
+    environment = project.environment()
+    prefix = {"bucket_prefix": environment.bucket_prefix} if environment.bucket_prefix else {}
+    if further is None:
+        name, where = first_variable("GLACIER_PROVIDER") or environment.provider, environment.where
+        given = {**prefix, **environment.settings}
+        PROVIDERS.check(name, where if name == environment.provider else None)
+        if name != environment.provider:
+            given = prefix  # the file's settings are of another kind
+    else:
+        if further not in environment.providers:
+            raise ConfigurationError(
+                f"Environment {environment.name!r} has no further provider {further!r}. "
+                f"{nearest(further, environment.providers)}\n"
+                f"Hint: write [environments.{environment.name}.providers.{further}] into glacier.toml."
+            )
+        where = f"{environment.where} provider {further!r}"
+        given = {**prefix, **environment.providers[further]}
+        name = given.pop("provider")
+        PROVIDERS.check(name, where)
+    kind: type[Provider] = PROVIDERS.load(name)
+    for key in given:
+        if key not in kind.settings():
+            known = {*kind.settings(), *(ENVIRONMENT_KEYS if further is None else ("provider",))}
+            raise ConfigurationError(f"{where} has the unknown key {key!r}. {nearest(key, known)}")
+    variables = kind._from_variables()
+    if project.file is not None:
+        given = dict(kind.placed(given, project.folder))
+    try:
+        return kind._with({**given, **variables} if further is None else {**variables, **given}, settings)
+    except ConfigurationError as error:
+        if where:
+            error.add_note(f"In {where}.")
+        raise
+
+
+def location_provider(location: Location) -> Provider:
+    """Return a provider that makes locations such as this one, with the settings that show in it."""
+    kind: type[Provider] = PROVIDERS.load(location.provider_name)
+    return kind(**{name: getattr(location, name) for name in kind.settings() if hasattr(location, name)})

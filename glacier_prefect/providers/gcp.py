@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from glacier_prefect.environments import first_variable
 from glacier_prefect.providers.base import Provider
 from glacier_prefect.sources.base import Sink, Source
 from glacier_prefect.sources.gcs import GCSSink, GCSSource
@@ -16,19 +16,18 @@ class GCPProvider(Provider):
     """Google Cloud.
 
     Attributes:
-        project_id: Google Cloud project.
-        region: Region, as in "us-central1".
+        project_id: Google Cloud project (`GOOGLE_CLOUD_PROJECT`).
+        region: Region, as in "us-central1" (`GOOGLE_CLOUD_REGION`).
     """
 
     name: ClassVar[str] = "gcp"
+    variables: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "project_id": ("GOOGLE_CLOUD_PROJECT",),
+        "region": ("GOOGLE_CLOUD_REGION",),
+    }
 
     project_id: str | None = None
     region: str | None = None
-
-    @classmethod
-    def from_env(cls) -> GCPProvider:
-        """Return the provider for `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_REGION`."""
-        return cls(project_id=first_variable("GOOGLE_CLOUD_PROJECT"), region=first_variable("GOOGLE_CLOUD_REGION"))
 
     def _source(self, **settings: Any) -> Source:
         return GCSSource(**settings, project_id=self.project_id, region=self.region)

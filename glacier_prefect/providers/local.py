@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from glacier_prefect.environments import first_variable
 from glacier_prefect.errors import ConfigurationError
+from glacier_prefect.modules import ModuleCall, Needs, absolute, module_name
 from glacier_prefect.providers.base import Provider
 from glacier_prefect.sources.local import LocalSink, LocalSource
 
@@ -22,7 +24,8 @@ class LocalProvider(Provider):
     """The local disk.
 
     Attributes:
-        base_path: Folder that holds the buckets; relative to the working directory.
+        base_path: Folder that holds the buckets (`GLACIER_BASE_PATH`); a relative one is taken from the working
+            directory, in `glacier.toml` from the folder of that file.
 
     Example:
         `LocalProvider(base_path="./data").bucket_source(bucket="my-data", path="orders/*.parquet")` reads `data/my-
@@ -30,10 +33,12 @@ class LocalProvider(Provider):
     """
 
     name: ClassVar[str] = "local"
+    variables: ClassVar[Mapping[str, tuple[str, ...]]] = {"base_path": ("GLACIER_BASE_PATH",)}
 
     base_path: str | os.PathLike[str] = "data"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.base_path, str | os.PathLike) or not str(self.base_path):
             raise ConfigurationError(
                 f"LocalProvider has base_path={self.base_path!r}; expected a folder, as in base_path='./data'."
@@ -41,17 +46,47 @@ class LocalProvider(Provider):
         object.__setattr__(self, "base_path", os.fspath(self.base_path))
 
     @classmethod
-    def from_env(cls) -> LocalProvider:
-        """Return the provider for `GLACIER_BASE_PATH`, "data" if that is not set."""
-        return cls(base_path=first_variable("GLACIER_BASE_PATH") or "data")
+    def placed(cls, settings: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+        given = settings.get("base_path", "data")
+        if not isinstance(given, str) or not given:
+            return settings  # which the provider refuses
+        return {**settings, "base_path": str(folder / given)}
+
+    def resolved(self) -> Self:
+        return replace(self, base_path=os.path.abspath(self.base_path))
+
+    def modules(self, needs: Needs) -> tuple[ModuleCall, ...]:
+        base_path = needs.path(str(self.base_path))
+        calls = [
+            ModuleCall(
+                name=module_name(self.name, "bucket", bucket),
+                source="local/bucket",
+                inputs={
+                    "name": bucket,
+                    "location": {"base_path": base_path},
+                    "readers": needs.grants(bucket, "reads"),
+                    "writers": needs.grants(bucket, "writes"),
+                    "labels": needs.labels,
+                },
+            )
+            for bucket in needs.buckets
+        ]
+        if needs.work_pool is not None:
+            inputs = {
+                "name": needs.work_pool.name,
+                # a run may be in a copy of the project, as a clone, in which a relative base_path is another folder
+                "env": {**needs.work_pool.env, "GLACIER_BASE_PATH": absolute(base_path)},
+                "pipelines": needs.work_pool.by_pipeline(),
+                "labels": needs.labels,
+            }
+            calls.append(ModuleCall(name=module_name(self.name, "work_pool"), source="local/work_pool", inputs=inputs))
+        return tuple(calls)
 
     def storage_block(self, bucket: str) -> LocalFileSystem:
         """Return Prefect's `LocalFileSystem` block for the bucket's folder; it is not saved."""
         from prefect.filesystems import LocalFileSystem
 
-        return LocalFileSystem(
-            basepath=str(LocalSource(bucket=bucket, path="", base_path=str(self.base_path), managed=True).folder)
-        )
+        return LocalFileSystem(basepath=str(Path(self.base_path).absolute() / (self.bucket_prefix + bucket)))
 
     def _source(self, **settings: Any) -> Source:
         return LocalSource(**settings, base_path=str(self.base_path))

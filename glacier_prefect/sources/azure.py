@@ -19,7 +19,7 @@ class _Azure(CloudLocation):
     @property
     def root(self) -> str:
         account = self._require(self.storage_account, "storage_account", "AZURE_STORAGE_ACCOUNT_NAME", "AzureProvider")
-        return f"abfss://{self.bucket}@{account}.dfs.core.windows.net"
+        return f"abfss://{self.full_bucket}@{account}.dfs.core.windows.net"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +48,7 @@ class AzureBlobSink(_Azure, CloudSink):
             bucket=self.bucket,
             path=self.path,
             format=self.format,
+            bucket_prefix=self.bucket_prefix,
             storage_account=self.storage_account,
             resource_group=self.resource_group,
             location=self.location,

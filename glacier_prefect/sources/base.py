@@ -38,6 +38,7 @@ class Location(ABC):
         schema: Columns that have to be there and their types; other columns may be there too.
         checks: Polars expressions that have to be true for each row.
         options: Options of Polars' `scan_<format>` (a source) or `sink_<format>` (a sink).
+        bucket_prefix: What stands before `bucket` in the store, by the environment.
         managed: Set by providers; a location made without a provider warns.
     """
 
@@ -49,6 +50,7 @@ class Location(ABC):
     schema: Mapping[str, Any] | None = None
     checks: tuple[pl.Expr, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    bucket_prefix: str = ""
     managed: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +62,11 @@ class Location(ABC):
         if not isinstance(self.path, str):
             raise PathError(
                 f"Path {self.path!r} is {type(self.path).__name__}; expected a str, as in path='orders/*.parquet'."
+            )
+        if not re.fullmatch(r"(?:[^./\\\0][^/\\\0]*)?", self.bucket_prefix):
+            raise PathError(
+                f"bucket_prefix {self.bucket_prefix!r} cannot begin the name of a bucket; it has no '/' and does not "
+                "begin with '.', as in bucket_prefix='acme-prod-'."
             )
         self._check()
         self.file_format.check(self.options, "scan" if isinstance(self, Source) else "sink", str(self))
@@ -90,6 +97,11 @@ class Location(ABC):
     def file_format(self) -> Format:
         """The format, by name or suffix."""
         return format_of(self.path, self.format)
+
+    @property
+    def full_bucket(self) -> str:
+        """Name of the bucket in the store."""
+        return self.bucket_prefix + self.bucket
 
     @property
     @abstractmethod
@@ -138,7 +150,7 @@ class Location(ABC):
 
     def overlaps(self, other: Location) -> bool:
         """Whether both can name the same data."""
-        same_bucket = (self.provider_name, self.bucket) == (other.provider_name, other.bucket)
+        same_bucket = (self.provider_name, self.full_bucket) == (other.provider_name, other.full_bucket)
         return same_bucket and self.template.overlaps(other.template)
 
 
@@ -166,6 +178,7 @@ class Source(Location):
         if self.schema:
             check_schema(frame.collect_schema(), self.schema, str(self))
         check_rows(frame, self.checks, str(self))
+        run_context.note("read", self.filled())
         return frame
 
     def exists(self) -> bool:
@@ -260,7 +273,9 @@ class Sink(Location):
         self.file_format.check_types(schema, str(self))
         check_schema(schema, self.schema, str(self))
         check_schema(schema, {key: schema.get(key, pl.Null()) for key in self.partition_by}, f"{self} (partition_by)")
-        return self._publish(frame, schema, self.filled_path())
+        source = self._publish(frame, schema, self.filled_path())
+        run_context.note("published", source)
+        return source
 
     @abstractmethod
     def twin(self) -> Source:

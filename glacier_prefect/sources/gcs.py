@@ -17,7 +17,7 @@ class _GCS(CloudLocation):
 
     @property
     def root(self) -> str:
-        return f"gs://{self.bucket}"
+        return f"gs://{self.full_bucket}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,6 +44,7 @@ class GCSSink(_GCS, CloudSink):
             bucket=self.bucket,
             path=self.path,
             format=self.format,
+            bucket_prefix=self.bucket_prefix,
             project_id=self.project_id,
             region=self.region,
             managed=True,

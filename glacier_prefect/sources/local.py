@@ -47,7 +47,7 @@ class _Local(Location):
     @property
     def folder(self) -> Path:
         """The bucket's folder."""
-        return Path(self.base_path).absolute() / self.bucket
+        return Path(self.base_path).absolute() / self.full_bucket
 
     @property
     def root(self) -> str:
@@ -150,8 +150,8 @@ class LocalSource(_Local, Source):
         where = self.folder / path
         if not self.folder.is_dir():
             buckets = [each.name for each in self.folder.parent.glob("[!.]*") if each.is_dir()]
-            hint = nearest(self.bucket, buckets)
-            return f"{self}: there is no bucket {self.bucket!r} in {self.folder.parent}. {hint}"
+            hint = nearest(self.full_bucket, buckets)
+            return f"{self}: there is no bucket {self.full_bucket!r} in {self.folder.parent}. {hint}"
         if self.template.is_glob:
             return f"{self}: no file matches {path!r} in {self.folder}. Files there: {_some(self.folder)}."
         if where.is_dir():
@@ -176,6 +176,7 @@ class LocalSink(_Local, Sink):
             path=self.path,
             format=self.file_format.name,
             base_path=self.base_path,
+            bucket_prefix=self.bucket_prefix,
             options=_read_options(self.options) if self.file_format.name == "csv" else {},
             managed=True,
         )

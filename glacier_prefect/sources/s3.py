@@ -16,7 +16,7 @@ class _S3(CloudLocation):
 
     @property
     def root(self) -> str:
-        return f"s3://{self.bucket}"
+        return f"s3://{self.full_bucket}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,4 +37,11 @@ class S3Sink(_S3, CloudSink):
     """
 
     def twin(self) -> S3Source:
-        return S3Source(bucket=self.bucket, path=self.path, format=self.format, region=self.region, managed=True)
+        return S3Source(
+            bucket=self.bucket,
+            path=self.path,
+            format=self.format,
+            bucket_prefix=self.bucket_prefix,
+            region=self.region,
+            managed=True,
+        )

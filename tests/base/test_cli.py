@@ -174,8 +174,10 @@ def test_the_environment_is_chosen_before_the_file_is_loaded(capsys: pytest.Capt
         .replace("return 1", "return NAME")
         .replace("@task", "NAME = os.environ['GLACIER_ENV']\n@task")
     )
-    assert ended("run", "env_flow.py", "--env", "prod") == 0
-    assert capsys.readouterr().out == "prod\n"
+    (folder / "glacier.toml").write_text("[environments.prod]\n")
+    for words in (("--env", "prod"), ("--env=prod",)):
+        assert ended("run", "env_flow.py", *words) == 0
+        assert capsys.readouterr().out == "prod\n"
 
 
 # -- backfill ----------------------------------------------------------------------------------------------------------

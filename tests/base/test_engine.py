@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import json
 import os
 import pickle
@@ -33,6 +34,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.context import FlowRunContext, SyncClientContext, get_settings_context
 from prefect.events import emit_event
 from prefect.events.worker import EventsWorker
+from prefect.results import ResultStore
 from prefect.serializers import Serializer
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed
@@ -675,3 +677,22 @@ def test_the_state_of_a_task_holds_its_result_in_memory() -> None:
         assert state.data.result == 1
 
     assert held(return_state=True).is_completed()
+
+
+def test_a_result_record_that_is_not_stored_is_as_prefect_makes_it() -> None:
+    """Glacier leaves out the look for a storage path; this compares with what Prefect itself makes."""
+    with engine.serverless():
+        store = ResultStore()
+        ours, theirs = store.create_result_record([1, 2], "key"), engine._create_result_record(store, [1, 2], "key")
+    assert ours.result == theirs.result == [1, 2]
+    changed = {
+        name
+        for name, value in theirs.metadata.model_dump(exclude={"prefect_version"}).items()
+        if ours.metadata.model_dump()[name] != value
+    }
+    assert changed <= {"storage_key", "storage_block_id"}
+    names = [
+        list(inspect.signature(each).parameters)
+        for each in (engine._create_result_record, type(store).create_result_record)
+    ]
+    assert names[0] == names[1]

@@ -394,15 +394,14 @@ os.seteuid(os.getuid())
     folders = [bucket, tmp_path]
     for each in folders:
         each.chmod(0o555)
-    parents = {each: each.stat().st_mode for each in tmp_path.parents if each.stat().st_uid == os.geteuid()}
+    closed = {each: each.stat().st_mode for each in tmp_path.parents if each.stat().st_mode & 0o005 != 0o005}
     try:
-        if os.geteuid() == 0:  # pytest's own folders let nobody else in
-            for each in tmp_path.parents[:2]:
-                each.chmod(0o755)
+        for each in closed:  # pytest's own folders let nobody else in
+            each.chmod(0o755)
         subprocess.run([sys.executable, "-c", script], check=True)
     finally:
-        for each in tmp_path.parents[:2]:
-            each.chmod(parents[each])
+        for each, mode in closed.items():
+            each.chmod(mode)
         for each in folders:
             each.chmod(0o755)
     assert not (tmp_path / ".glacier").exists()

@@ -18,21 +18,18 @@ from typing import Any
 import pytest
 from python_terraform import IsFlagged, Terraform
 
-from glacier_prefect.errors import UsageError
-from glacier_prefect.terraform_cli import (
-    SENSITIVE,
+from glacier_prefect.errors import (
     ApplyFailed,
     DataLossRefused,
-    Event,
     PlanStale,
     StateLocked,
-    TerraformCLI,
     TerraformFailed,
     TerraformMissing,
     TerraformTooOld,
-    data_loss,
-    masked,
+    UsageError,
 )
+from glacier_prefect.terraform_cli import TerraformCLI
+from glacier_prefect.terraform_plan import SENSITIVE, Event, data_loss, masked
 
 TERRAFORM = shutil.which("terraform") or ""
 

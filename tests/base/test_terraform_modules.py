@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from glacier_prefect.errors import ApplyFailed, DataLossRefused
 from glacier_prefect.providers import LocalProvider
-from glacier_prefect.terraform_cli import ApplyFailed, DataLossRefused, TerraformCLI, data_loss
+from glacier_prefect.terraform_cli import TerraformCLI
+from glacier_prefect.terraform_plan import data_loss
 
 MODULES = Path(__file__).parents[2] / "terraform_modules"
 FOLDERS = sorted(file.parent for file in MODULES.glob("local/*/main.tf"))

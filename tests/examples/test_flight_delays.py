@@ -162,6 +162,7 @@ def copies(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> dict[Change 
         copy = found[change] = folder / str(number)
         shutil.copytree(demo.example / "data" / "nyc-flights", copy / "data" / "nyc-flights")
         (copy / "flow.py").write_text(changed(source, change) if change else source)
+        shutil.copyfile(EXAMPLE / "glacier.toml", copy / "glacier.toml")
     python("-c", RUN_EACH, *(copy / "flow.py" for copy in found.values()), home=demo.home)
     return found
 

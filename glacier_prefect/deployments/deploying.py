@@ -1,0 +1,341 @@
+"""`plan`, `deploy`, `rollback`, `status` and `destroy`: wires the steps of this package, with Terraform beside them.
+
+What drives Terraform is passed in; None leaves infrastructure alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from glacier_prefect.deployments.actual import Actual, read_actual
+from glacier_prefect.deployments.api import PAGE, Api
+from glacier_prefect.deployments.apply import apply, is_used, recover
+from glacier_prefect.deployments.changes import Change, compare
+from glacier_prefect.deployments.desired import Wanted
+from glacier_prefect.deployments.state import Owned, Record, State
+from glacier_prefect.errors import DataLossRefused, DeployRefused
+from glacier_prefect.terraform_plan import Output, Plan, data_loss
+
+Desired = Callable[[Mapping[str, Any]], Sequence[Wanted]]
+
+
+class Infrastructure(Protocol):
+    """What drives Terraform: `TerraformCLI` in an initialised root."""
+
+    def plan(self, *, destroy: bool = False) -> Plan:
+        """Return a saved plan."""
+
+    def apply(self, plan: Plan, *, allow_data_loss: bool = False) -> tuple[str, ...]:
+        """Do a plan."""
+
+    def output(self) -> dict[str, Output]:
+        """Return the outputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a deploy may do.
+
+    Attributes:
+        adopt: Take over objects of these names that someone else made.
+        prune_limit: How many deployments may be deleted; 5 if None, and then never all.
+        allow_data_loss: Destroy or replace what holds data.
+    """
+
+    adopt: bool = False
+    prune_limit: int | None = None
+    allow_data_loss: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What a deploy would do.
+
+    Attributes:
+        changes: In Prefect.
+        infrastructure: The saved plan of Terraform, None if infrastructure is left alone.
+        flows: Ids of flows by name.
+        record: The present record.
+        unfinished: Whether an earlier deploy was killed and is undone or finished first.
+        recovered: What was undone or finished, for people.
+    """
+
+    changes: Sequence[Change]
+    infrastructure: Plan | None
+    flows: Mapping[str, str]
+    record: Record
+    unfinished: bool = False
+    recovered: str | None = None
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether anything would be done."""
+        infrastructure = self.infrastructure is not None and self.infrastructure.has_changes
+        return self.unfinished or infrastructure or any(each.action != "keep" or each.adopted for each in self.changes)
+
+    def close(self) -> None:
+        """Delete the saved plan of Terraform, which is a secret."""
+        if self.infrastructure is not None:
+            self.infrastructure.close()
+
+
+def plan(
+    api: Api,
+    state: State,
+    desired: Desired,
+    infrastructure: Infrastructure | None = None,
+    options: Options | None = None,
+) -> Planned:
+    """Return what a deploy would do; nothing is changed."""
+    saved = infrastructure.plan() if infrastructure is not None else None
+    changes, actual, record = _compared(api, state, desired, infrastructure, options or Options())
+    return Planned(
+        changes=changes,
+        infrastructure=saved,
+        flows=actual.flows,
+        record=record,
+        unfinished=state.journal.exists(),
+    )
+
+
+def deploy(
+    api: Api,
+    state: State,
+    desired: Desired,
+    infrastructure: Infrastructure | None = None,
+    options: Options | None = None,
+    confirm: Callable[[Planned], bool] = lambda planned: True,
+) -> Planned | None:
+    """Bring Prefect and the infrastructure to what is wanted; return what was done, None if it was not confirmed.
+
+    An earlier deploy that was killed is undone or finished first.
+
+    Args:
+        api: Prefect's API.
+        state: The environment's folder.
+        desired: What is wanted in Prefect, from Terraform's outputs.
+        infrastructure: What drives Terraform.
+        options: What it may do.
+        confirm: Asked with what is going to be done, if anything is.
+    """
+    options = options or Options()
+    with state.locked():
+        recovered = recover(api, state)
+        planned = replace(plan(api, state, desired, infrastructure, options), recovered=recovered)
+        with contextlib.closing(planned):
+            if not planned.has_changes:
+                return planned
+            if not confirm(planned):
+                return None
+            changes = planned.changes
+            if infrastructure is not None and planned.infrastructure is not None and planned.infrastructure.has_changes:
+                infrastructure.apply(planned.infrastructure, allow_data_loss=options.allow_data_loss)
+                changes, _, _ = _compared(api, state, desired, infrastructure, options)  # outputs are known only now
+            apply(api, state, changes, planned.record, planned.flows, "deploy")
+            return planned
+
+
+def rollback(
+    api: Api, state: State, to: int, confirm: Callable[[Planned], bool] = lambda planned: True
+) -> Planned | None:
+    """Point deployments back to what record `to` says: code, job variables, schedule, parameters.
+
+    Deployments that are newer than that record stay as they are, and so do infrastructure, data, and with
+    `code = "local"` the files that the worker runs.
+
+    Args:
+        api: Prefect's API.
+        state: The environment's folder.
+        to: Number of the record.
+        confirm: Asked with what is going to be done, if anything is.
+    """
+    with state.locked():
+        recovered = recover(api, state)
+        record, old = state.record(), state.record(to)
+        wanted = [
+            Wanted(kind=each.kind, name=each.name, fields=each.fields)
+            for each in old.objects
+            if each.kind == "deployment"  # blocks and pools belong to the infrastructure, which stays
+        ]
+        named = {(each.kind, each.name) for each in wanted}
+        kept = [each for each in record.objects if (each.kind, each.name) not in named]
+        actual = read_actual(api, named)
+        changes = compare(wanted, actual, record, prune=False)
+        planned = Planned(changes=changes, infrastructure=None, flows=actual.flows, record=record, recovered=recovered)
+        if not planned.has_changes:
+            return planned
+        if not confirm(planned):
+            return None
+        apply(api, state, changes, record, actual.flows, f"rollback to {to}", kept)
+        return planned
+
+
+def destroy(
+    api: Api,
+    state: State,
+    infrastructure: Infrastructure | None = None,
+    *,
+    allow_data_loss: bool = False,
+    purge_history: bool = False,
+    confirm: Callable[[Planned], bool] = lambda planned: True,
+) -> Planned | None:
+    """Delete what Glacier made in Prefect, then the infrastructure; flows and run history are kept.
+
+    Args:
+        api: Prefect's API.
+        state: The environment's folder.
+        infrastructure: What drives Terraform.
+        allow_data_loss: Destroy what holds data.
+        purge_history: Delete the runs of these deployments too, and their flows if nobody else uses them.
+        confirm: Asked with what is going to be done.
+
+    Raises:
+        DataLossRefused: It would destroy data. Nothing was changed.
+        DeployRefused: Someone else's deployments use the work pool. Nothing was changed.
+    """
+    with state.locked():
+        recovered = recover(api, state)
+        record = state.record()
+        actual = read_actual(api, _names(record))
+        changes = [
+            Change(action="delete", kind=each.kind, name=each.name, existing=existing)
+            for kind in ("deployment", "work_pool", "block")
+            for each in record.objects
+            if each.kind == kind and (existing := actual.objects.get((kind, each.name))) and existing.id == each.id
+        ]
+        _check_others(api, changes)
+        saved = infrastructure.plan(destroy=True) if infrastructure is not None else None
+        planned = Planned(changes=changes, infrastructure=saved, flows=actual.flows, record=record, recovered=recovered)
+        with contextlib.closing(planned):
+            if saved is not None and not allow_data_loss and (lost := data_loss(saved)):
+                raise DataLossRefused(
+                    f"Destroying would destroy what holds data: {', '.join(lost)}. Nothing was changed.\n"
+                    "Hint: copy what you need and use --allow-data-loss."
+                )
+            if not confirm(planned):
+                return None
+            if purge_history:
+                _purge_runs(api, changes)  # while it is known whose they are
+            apply(api, state, changes, record, actual.flows, "destroy")
+            if purge_history:
+                _purge_flows(api, changes, actual.flows)
+            if infrastructure is not None and saved is not None:
+                infrastructure.apply(saved, allow_data_loss=allow_data_loss)
+            state.forget()
+            return planned
+
+
+def status(api: Api, state: State, desired: Desired, infrastructure: Infrastructure | None = None) -> dict[str, Any]:
+    """Return three kinds of drift as plain data: code that is newer than what is deployed, objects in Prefect that
+    someone changed, and infrastructure that someone changed.
+    """
+    record = state.record()
+    wanted = {(each.kind, each.name): each for each in desired(_outputs(infrastructure))}
+    actual = read_actual(api, {*wanted, *_names(record)})
+    recorded = {(each.kind, each.name): each for each in record.objects}
+    newer = [
+        {"kind": kind, "name": name, "what": "not deployed" if old is None else "code is newer"}
+        for (kind, name), each in wanted.items()
+        if (old := recorded.get((kind, name))) is None or old.fields.get("version") != each.fields.get("version")
+    ] + [
+        {"kind": each.kind, "name": each.name, "what": "no longer in the code"}
+        for each in record.objects
+        if (each.kind, each.name) not in wanted
+    ]
+    changed = [found for each in record.objects if (found := _drift(each, actual))]
+    saved = infrastructure.plan() if infrastructure is not None else None
+    try:
+        moved = saved.drift + [each for each in saved.changes] if saved is not None else []
+        places = [{"address": each["address"], "actions": each["change"]["actions"]} for each in moved]
+    finally:
+        if saved is not None:
+            saved.close()
+    for each in record.objects:  # Terraform knows that it made a folder, and does not look whether it is still there
+        folder = each.fields.get("data", {}).get("basepath") if each.kind == "block" else None
+        if folder is not None and not Path(folder).is_dir():
+            places.append({"address": folder, "actions": ["missing on the disk"]})
+    return {
+        "version": 1,
+        "record": record.number,
+        "unfinished": state.journal.exists(),
+        "code": newer,
+        "prefect": changed,
+        "infrastructure": places,
+    }
+
+
+def _drift(owned: Owned, actual: Actual) -> dict[str, Any] | None:
+    """Return what someone changed of an object, None if nothing."""
+    existing = actual.objects.get((owned.kind, owned.name))
+    if existing is None or existing.id != owned.id:
+        what = "deleted" if existing is None else "replaced"
+        return {"kind": owned.kind, "name": owned.name, "what": what, "fields": {}}
+    wanted = Wanted(kind=owned.kind, name=owned.name, fields=owned.fields)
+    alone = Record(number=0, deploy="", command="", objects=(owned,))
+    change = compare([wanted], actual, alone, prune=False)[0] if _same_type(owned, existing.fields) else None
+    fields = change.differences() if change else {"type": {"old": None, "new": None}}
+    if existing.paused:
+        fields = {**fields, "paused": {"old": True, "new": True}}  # an operator's, and theirs to keep
+    if not fields:
+        return None
+    return {"kind": owned.kind, "name": owned.name, "what": "changed", "fields": fields}
+
+
+def _same_type(owned: Owned, fields: Mapping[str, Any]) -> bool:
+    return all(owned.fields.get(key) == fields.get(key) for key in ("type", "block_type"))
+
+
+def _compared(
+    api: Api, state: State, desired: Desired, infrastructure: Infrastructure | None, options: Options
+) -> tuple[list[Change], Actual, Record]:
+    record = state.record()
+    wanted = desired(_outputs(infrastructure))
+    actual = read_actual(api, {*((each.kind, each.name) for each in wanted), *_names(record)})
+    changes = compare(wanted, actual, record, adopt=options.adopt, prune_limit=options.prune_limit)
+    _check_others(api, [each for each in changes if each.action == "delete"])
+    return changes, actual, record
+
+
+def _names(record: Record) -> set[tuple[str, str]]:
+    return {(each.kind, each.name) for each in record.objects}
+
+
+def _outputs(infrastructure: Infrastructure | None) -> dict[str, Any]:
+    if infrastructure is None:
+        return {}
+    return {name: each.value for name, each in infrastructure.output().items() if not each.sensitive}
+
+
+def _check_others(api: Api, deletions: Iterable[Change]) -> None:
+    """Refuse to delete a work pool that deployments of others use."""
+    deletions = list(deletions)
+    ours = {each.existing.id for each in deletions if each.kind == "deployment" and each.existing}
+    for pool in (each.name for each in deletions if each.kind == "work_pool"):
+        using = api.pages("/deployments/filter", {"work_pools": {"name": {"any_": [pool]}}})
+        if others := [each["name"] for each in using if each["id"] not in ours]:
+            raise DeployRefused(
+                f"Deployments that Glacier did not make use the work pool {pool!r}: {', '.join(others)}. Nothing was "
+                "changed.\nHint: move them to another pool."
+            )
+
+
+def _purge_runs(api: Api, changes: Iterable[Change]) -> None:
+    for each in changes:
+        if each.kind == "deployment" and each.existing is not None:
+            runs = {"flow_runs": {"deployment_id": {"any_": [each.existing.id]}}, "limit": PAGE}
+            while page := api.read("POST", "/flow_runs/filter", runs):
+                for run in page:
+                    api.write("DELETE", f"/flow_runs/{run['id']}")
+
+
+def _purge_flows(api: Api, changes: Iterable[Change], flows: Mapping[str, str]) -> None:
+    for flow in sorted({each.name.rpartition("/")[0] for each in changes if each.kind == "deployment"}):
+        if not is_used(api, flows[flow]):
+            api.write("DELETE", f"/flows/{flows[flow]}")
+
+
+__all__ = ["Desired", "Infrastructure", "Options", "Planned", "deploy", "destroy", "plan", "rollback", "status"]

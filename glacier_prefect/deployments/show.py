@@ -1,0 +1,140 @@
+"""What a deploy does, as one tree of plain data, and that as text and Markdown. Writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from glacier_prefect.deployments.deploying import Planned
+
+VERSION = 1
+SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
+WORDS = {"create": "to create", "update": "to change", "replace": "to replace", "delete": "to delete"}
+WIDTH = 70  # letters of a value that are shown
+
+
+def tree(planned: Planned, project: str, env: str) -> dict[str, Any]:
+    """Return what is going to be done as plain data: version 1 of `glacier plan --json`."""
+    infrastructure = planned.infrastructure.changes if planned.infrastructure is not None else []
+    return {
+        "version": VERSION,
+        "project": project,
+        "environment": env,
+        "record": planned.record.number,
+        "has_changes": planned.has_changes,
+        "unfinished": planned.unfinished,
+        "recovered": planned.recovered,
+        "infrastructure": [
+            {"action": _action(each["change"]["actions"]), "address": each["address"]} for each in infrastructure
+        ],
+        "prefect": [
+            {
+                "action": each.action,
+                "kind": each.kind,
+                "name": each.name,
+                "adopted": each.adopted,
+                "fields": each.differences(),
+            }
+            for each in planned.changes
+        ],
+    }
+
+
+def as_text(shown: Mapping[str, Any]) -> str:
+    """Return a tree as text."""
+    lines = [shown["recovered"]] if shown["recovered"] else []
+    lines += [f"{shown['project']}, {shown['environment']}: {_summary(shown)}"]
+    branches = [(title, rows) for title, rows in _branches(shown) if rows]
+    for number, (title, rows) in enumerate(branches):
+        last = number == len(branches) - 1
+        lines.append(f"{'└─' if last else '├─'} {title}")
+        for at, (row, details) in enumerate(rows):
+            stem = "   " if last else "│  "
+            end = at == len(rows) - 1
+            lines.append(f"{stem}{'└─' if end else '├─'} {row}")
+            lines += [f"{stem}{'   ' if end else '│  '}    {detail}" for detail in details]
+    return "\n".join(lines)
+
+
+def as_markdown(shown: Mapping[str, Any]) -> str:
+    """Return a tree as Markdown, for a comment or a job's summary."""
+    lines = [f"### {shown['project']}, {shown['environment']}: {_summary(shown)}"]
+    for title, rows in _branches(shown):
+        if rows:
+            lines += ["", f"**{title}**", "", "```diff"]
+            for row, details in rows:
+                lines += [_harmless("! " + row[2:] if row.startswith("~") else row)]
+                lines += [_harmless(f"    {detail}") for detail in details]
+            lines.append("```")
+    return "\n".join(lines)
+
+
+def status_text(found: Mapping[str, Any], project: str, env: str) -> str:
+    """Return what `status` found as text."""
+    lines = [f"{project}, {env}: record {found['record']}" if found["record"] else f"{project}, {env}: not deployed"]
+    if found["unfinished"]:
+        lines.append("An earlier deploy was killed; the next command finishes or undoes it.")
+    for title, rows in (
+        ("Code", [f"{_kind(each)} {each['name']}: {each['what']}" for each in found["code"]]),
+        ("Prefect", list(_drifted(found["prefect"]))),
+        ("Infrastructure", [f"{each['address']}: {', '.join(each['actions'])}" for each in found["infrastructure"]]),
+    ):
+        lines.append(f"{title}: {'as deployed' if not rows else ''}".rstrip(": ") if rows else f"{title}: as deployed")
+        lines += [f"  {row}" for row in rows]
+    return "\n".join(lines)
+
+
+def _drifted(changed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for each in changed:
+        yield f"{_kind(each)} {each['name']}: {each['what']}"
+        for path, values in each["fields"].items():
+            if path == "paused":
+                yield "  paused, which is left as it is"
+            else:  # the old value is what is there now
+                yield f"  {path}: {_short(values['new'])} was deployed, {_short(values['old'])} is there"
+
+
+def _branches(shown: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    infrastructure: list[tuple[str, list[str]]] = [
+        (f"{SIGNS[each['action']]} {each['address']}", []) for each in shown["infrastructure"]
+    ]
+    prefect: list[tuple[str, list[str]]] = []
+    for each in shown["prefect"]:
+        if each["action"] == "keep" and not each["adopted"]:
+            continue
+        row = f"{SIGNS.get(each['action'], '~')} {_kind(each)} {each['name']}"
+        row += " (taken over)" if each["adopted"] else ""
+        fields = each["fields"].items()
+        details = [f"{path}: {_short(values['old'])} -> {_short(values['new'])}" for path, values in fields]
+        prefect.append((row, details))
+    return [("infrastructure", infrastructure), ("Prefect", prefect)]
+
+
+def _summary(shown: Mapping[str, Any]) -> str:
+    if not shown["has_changes"]:
+        return "nothing changes"
+    actions = [each["action"] for each in (*shown["infrastructure"], *shown["prefect"])]
+    counts = [f"{actions.count(action)} {words}" for action, words in WORDS.items() if action in actions]
+    taken = sum(each["adopted"] for each in shown["prefect"])
+    counts += [f"{taken} to take over"] if taken else []
+    counts += ["an unfinished deploy to finish or undo"] if shown["unfinished"] else []
+    return ", ".join(counts)
+
+
+def _action(actions: Sequence[str]) -> str:
+    return "replace" if len(actions) > 1 else actions[0]
+
+
+def _kind(each: Mapping[str, Any]) -> str:
+    return str(each["kind"]).replace("_", " ")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+
+
+def _harmless(line: str) -> str:
+    """Return a line that cannot end the block that it stands in."""
+    return line.replace("```", "'''")

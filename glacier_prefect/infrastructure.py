@@ -1,0 +1,243 @@
+"""From pipelines to Terraform: what they need, the module calls that give it, and the root that makes these calls.
+
+The graph says what is read and written, providers and executors answer with `ModuleCall`s, `root` returns the root as
+plain data, and only `generate` writes. Does not run Terraform (`terraform_cli` does) and knows nothing of Prefect.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glacier_prefect.environments import Project
+from glacier_prefect.errors import GlacierError
+from glacier_prefect.executors import Executor
+from glacier_prefect.graph import Graph
+from glacier_prefect.modules import Access, ModuleCall, Needs, WorkPool, expression, merge
+from glacier_prefect.pipeline import Pipeline
+from glacier_prefect.providers import Provider
+from glacier_prefect.providers.base import environment_provider, location_provider
+from glacier_prefect.sources import Location
+
+FILE = "main.tf.json"
+REQUIRED_VERSION = ">= 1.7, < 2.0"
+NOTE = "Made by `glacier generate`, which overwrites it."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root:
+    """A generated root module.
+
+    Attributes:
+        folder: Where it is.
+        calls: Its module calls by name.
+    """
+
+    folder: Path
+    calls: Mapping[str, ModuleCall]
+
+    @property
+    def file(self) -> Path:
+        """The one file of it that is not a module."""
+        return self.folder / FILE
+
+
+def root_folder(project: Project, environment: str) -> Path:
+    """Return where an environment's root module is."""
+    return project.folder / ".glacier" / environment / "terraform"
+
+
+def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provider, Needs]]:
+    """Return what pipelines need, by provider; the environment's own, where they run, is first.
+
+    Raises:
+        ConfigurationError: The project has no name, or no such environment.
+    """
+    name, environment = project.require_name(), project.environment()
+    own = environment_provider(project).resolved()
+    found: dict[str, list[tuple[Provider, str, str, str]]] = {}
+    for each in sorted(pipelines, key=lambda pipeline: pipeline.name):
+        found[each.name] = [
+            (location_provider(location).resolved(), verb, location.full_bucket, location.template.prefix)
+            for verb, location in sorted(_touched(each.graph), key=lambda found: (found[1].bucket, found[1].path))
+        ]
+    providers = [own]
+    for provider in (provider for touched in found.values() for provider, *_ in touched):
+        if provider not in providers:
+            providers.append(provider)
+
+    def access(stores: Sequence[Provider]) -> dict[str, Access]:
+        return {pipeline: _access(touched, stores) for pipeline, touched in found.items()}
+
+    pool = WorkPool(
+        name=f"glacier-{name}-{environment.name}-pool",
+        pipelines=access([each for each in providers if each.name == own.name]),
+        env={
+            "GLACIER_ENV": environment.name,
+            "GLACIER_PROJECT": name,
+            **({"GLACIER_PROVIDER": own.name} if own.name != environment.provider else {}),
+        },
+    )
+    return [
+        (
+            provider,
+            Needs(
+                project=name,
+                environment=environment.name,
+                folder=project.folder,
+                root=root_folder(project, environment.name),
+                pipelines=access([provider]),
+                work_pool=pool if provider is own else None,
+            ),
+        )
+        for provider in providers
+    ]
+
+
+def module_calls(pipelines: Sequence[Pipeline], project: Project) -> dict[str, ModuleCall]:
+    """Return the module calls that give pipelines what they need, by name.
+
+    Raises:
+        NotAvailableError: A provider's infrastructure is not in this version.
+    """
+    calls = [call for provider, needed in needs(pipelines, project) for call in provider.modules(needed)]
+    executors = [executor for each in pipelines for executor in _executors(each.graph)]
+    return merge([*calls, *(call for executor in executors for call in executor.modules())])
+
+
+def root(calls: Mapping[str, ModuleCall]) -> dict[str, Any]:
+    """Return the content of `main.tf.json`: module calls, backend and outputs.
+
+    Args:
+        calls: From `module_calls`.
+    """
+    document = {
+        "//": NOTE,
+        "terraform": {"required_version": REQUIRED_VERSION, "backend": {"local": {"path": "terraform.tfstate"}}},
+        "module": {
+            name: {
+                "source": f"./modules/{call.source}",
+                **{key: expression(value) for key, value in call.inputs.items() if value not in (None, {}, [], "")},
+            }
+            for name, call in calls.items()
+        },
+        "output": {
+            name: {"description": description, "value": expression(value)}
+            for name, (description, value) in _outputs(calls).items()
+        },
+    }
+    return {section: content for section, content in document.items() if content}
+
+
+def rendered(document: Mapping[str, Any]) -> str:
+    """Return a root as the text of its file; equal roots give equal bytes."""
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def generate(pipelines: Sequence[Pipeline], project: Project) -> Root:
+    """Write the root module of the environment that this process is in, with copies of the modules that it calls.
+
+    What else is in its folder, as the state, stays.
+    """
+    calls = module_calls(pipelines, project)
+    made = Root(folder=root_folder(project, project.environment().name), calls=calls)
+    text = rendered(root(calls))
+    for folder in (made.folder.parent, made.folder):  # the state has secrets in clear, so only its owner may look
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    _copy_modules({call.source for call in calls.values()}, made.folder / "modules")
+    _write(made.file, text)
+    return made
+
+
+def modules_folder() -> Path:
+    """Return the folder with Glacier's Terraform modules: in the installed package, else in the repository."""
+    package = Path(__file__).parent
+    for folder in (package / "terraform_modules", package.parent / "terraform_modules"):
+        if folder.is_dir():
+            return folder
+    raise GlacierError(f"Glacier's Terraform modules are not in {package}.\nHint: install glacier-prefect again.")
+
+
+def _touched(graph: Graph) -> set[tuple[str, Location]]:
+    """Return "reads" or "writes" and the location, for all nodes and those of sub-flows."""
+    found: set[tuple[str, Location]] = set()
+    for node in graph.nodes.values():
+        found |= {("reads", each) for each in graph.reads(node)} | {("writes", each) for each in node.writes}
+        if node.kind == "flow":
+            found |= _touched(node.call.graph)
+    return found
+
+
+def _executors(graph: Graph) -> list[Executor]:
+    nodes = graph.nodes.values()
+    inner = [each for node in nodes if node.kind == "flow" for each in _executors(node.call.graph)]
+    return [*(node.executor for node in nodes if node.kind in ("task", "map")), *inner]
+
+
+def _access(touched: Iterable[tuple[Provider, str, str, str]], providers: Sequence[Provider]) -> Access:
+    found: dict[str, dict[str, set[str]]] = {"reads": {}, "writes": {}}
+    for provider, verb, bucket, prefix in touched:
+        if provider in providers:
+            found[verb].setdefault(bucket, set()).add(prefix)
+    return Access(
+        **{
+            verb: {bucket: _shortest(prefixes) for bucket, prefixes in sorted(buckets.items())}
+            for verb, buckets in found.items()
+        }
+    )
+
+
+def _shortest(prefixes: set[str]) -> tuple[str, ...]:
+    """Return the prefixes that no other covers, sorted."""
+    return tuple(
+        sorted(each for each in prefixes if not any(each != other and each.startswith(other) for other in prefixes))
+    )
+
+
+def _outputs(calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
+    """Return description and value of what Python needs after apply."""
+    outputs: dict[str, tuple[str, Any]] = {}
+    if buckets := {name: call.output("uri") for name, call in calls.items() if call.source.endswith("/bucket")}:
+        outputs["buckets"] = ("Address of each bucket, by the name of its module call.", buckets)
+    for call in calls.values():
+        if call.source.endswith("/work_pool"):
+            pool = {"name": call.output("name"), "type": call.output("type")}
+            outputs["work_pool"] = ("The Prefect work pool.", pool)
+            outputs["job_variables"] = ("Job variables of all runs.", call.output("job_variables"))
+            outputs["pipeline_job_variables"] = (
+                "Job variables of a pipeline's runs, on top.",
+                call.output("pipeline_job_variables"),
+            )
+    return outputs
+
+
+def _copy_modules(sources: Iterable[str], folder: Path) -> None:
+    """Put copies of modules into `folder`, in place of what is there."""
+    with tempfile.TemporaryDirectory(prefix=".modules-", dir=folder.parent) as name:
+        fresh, old = Path(name) / "new", Path(name) / "old"
+        fresh.mkdir()
+        for source in sorted(sources):
+            (fresh / source).mkdir(parents=True)
+            for file in sorted((modules_folder() / source).glob("*.tf")):
+                shutil.copyfile(file, fresh / source / file.name)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+
+
+def _write(file: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as opened:
+            opened.write(text)
+        os.replace(name, file)
+    except BaseException:
+        os.unlink(name)
+        raise
