@@ -45,7 +45,7 @@ SMALL_DISK, FULL_DISK = 2 << 30, 100 << 20  # bytes that are free
 MANY_LEFTOVERS = 10 << 30
 
 _REASONS = {
-    "fastapi": "the server of Prefect 3.8 cannot start with 0.155 and later",
+    "fastapi": "the server of Prefect 3.8 refuses calls with 0.154 and cannot start with 0.155 and later",
     "sqlalchemy": "with 2.1 the server of Prefect 3.8 gave foreign-key errors",
     "prefect": "Glacier leans on parts of Prefect's engine that change with its minor versions",
 }

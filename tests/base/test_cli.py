@@ -26,7 +26,7 @@ out = provider.bucket_sink("out", "{run_date:%Y-%m-%d}.parquet")
 
 @task
 def make(day: str, limit: int) -> pl.LazyFrame:
-    print("making", day)
+    print(f"making {day}")
     if os.path.exists("broken-" + day):
         raise RuntimeError("the source is broken")
     return pl.LazyFrame({"number": range(limit)})
