@@ -14,8 +14,9 @@ import pytest
 
 from glacier_prefect.deployments.actual import Actual, Existing
 from glacier_prefect.deployments.changes import compare, merged
-from glacier_prefect.deployments.code import GitCode, code_hash, install_steps, user_files
+from glacier_prefect.deployments.code import GitCode, code_hash, user_files
 from glacier_prefect.deployments.desired import Target, Wanted, desired
+from glacier_prefect.deployments.packages import install_steps
 from glacier_prefect.deployments.state import Owned, Record, State
 from glacier_prefect.errors import ConfigurationError, DeployRefused, NotAvailableError
 from glacier_prefect.loading import load_pipeline
