@@ -105,14 +105,15 @@ def rollback(
 
 def status(*, json: Json = False) -> None:
     """Show what has drifted: code that is newer than deployed, Prefect or infrastructure that someone changed."""
-    from glacier_prefect.deployments import deploying, show
+    from glacier_prefect.deployments import show
     from glacier_prefect.deployments.api import Api
+    from glacier_prefect.deployments.status import status as status_of
 
     with _stdout_kept():
         project, pipelines = load_project(())
         terraform = _terraform(project, pipelines)
         with Api() as api:
-            found = deploying.status(api, _state(project), _desired(project, pipelines), terraform)
+            found = status_of(api, _state(project), _desired(project, pipelines), terraform)
     name, env = project.require_name(), project.environment().name
     if json:
         print(json_format.dumps({**found, "project": name, "environment": env}, indent=2, ensure_ascii=False))

@@ -3,9 +3,10 @@
     desired   what should be there, from pipelines and an environment
     actual    what is there
     changes   what differs, field by field
-    apply     does it, undoes it, finishes it
-    state     record, journal and lock of an environment
-    deploying wires these; `show` makes text, Markdown and JSON of a plan
+    apply     does it; `recovery` undoes or finishes what came to no end
+    state     records and lock of an environment, and its `journal`
+    code      which code a pipeline is and how it reaches the worker; `packages` brings what it imports
+    deploying wires these; `status` finds drift; `show` makes text, Markdown and JSON of a plan
 
 `desired` and `changes` take and return plain data. The package loads Prefect; nothing imports it before it is used.
 """

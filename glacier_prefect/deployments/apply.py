@@ -1,14 +1,11 @@
-"""Does changes in Prefect, each noted in the journal before and after, and undoes or finishes what did not come to an
-end.
+"""Does changes in Prefect, each noted in the journal before and after.
 
-The order: blocks, pools, new deployments (paused if scheduled), updates, unpausing, the record, and deletions last. What fails
-before the record is written is undone in reverse: fields are restored in place, with the same ids, and what was created
-is deleted. What is killed is undone, or from the record on finished, by the next command.
+The order: blocks, pools, new deployments (paused if they have a schedule), updates, unpausing, the record, and
+deletions last, when nothing can fail any more. What comes to no end is undone or finished by `recovery`.
 """
 
 from __future__ import annotations
 
-import urllib.parse
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,10 +14,9 @@ from glacier_prefect.deployments.actual import Existing
 from glacier_prefect.deployments.api import Api
 from glacier_prefect.deployments.changes import Change
 from glacier_prefect.deployments.desired import SCHEDULE, Wanted
-from glacier_prefect.deployments.state import Owned, Record, State, created
+from glacier_prefect.deployments.recovery import PATHS, finish, quoted, undo_after
+from glacier_prefect.deployments.state import Owned, Record, State
 from glacier_prefect.errors import DeployFailed
-
-PATHS = {"block": "/block_documents", "work_pool": "/work_pools", "deployment": "/deployments", "flow": "/flows"}
 
 
 def apply(
@@ -70,90 +66,16 @@ def apply(
         )
         new = Record(number=record.number + 1, deploy=deploy, command=command, objects=made)
         state.write(new)
+        finish(api, state, gone)
     except BaseException as error:
-        _undo_after(api, state, error)
+        if state.record().deploy == deploy:
+            error.add_note(
+                "All but the deletions is done; the next glacier command for this environment finishes them."
+            )
+        else:
+            undo_after(api, state, error)
         raise
-    _finish(api, state, gone)
     return new
-
-
-def recover(api: Api, state: State) -> str | None:
-    """Undo or finish a deploy that was killed, and return what was done; None if there is none.
-
-    Args:
-        api: Prefect's API.
-        state: The environment's folder, locked.
-    """
-    entries = state.journal.entries()
-    if not entries:
-        if state.journal.exists():  # killed before its first note was whole
-            state.journal.end()
-        return None
-    begin = entries[0]
-    if state.record().deploy == begin["deploy"]:
-        _finish(api, state, begin["deletions"])
-        return "An earlier deploy was killed before it had deleted all that it had to; that is done now."
-    problems = undo(api, state)
-    return " ".join(["An earlier deploy was killed; what it had changed is restored.", *problems])
-
-
-def undo(api: Api, state: State) -> list[str]:
-    """Undo what the journal says was done or begun, the last first, and return what Prefect refused to undo.
-
-    Args:
-        api: Prefect's API.
-        state: The environment's folder, locked.
-    """
-    problems = []
-    entries = state.journal.entries()
-    ids = created(entries)
-    refused = {each["number"] for each in entries if each["event"] == "refused"}
-    intended = [each for each in entries if each["event"] == "intend" and each["number"] not in refused]
-    for each in reversed(intended):
-        step = each["undo"]
-        try:
-            if step["method"] == "PATCH":
-                api.write("PATCH", step["path"], step["body"])
-            else:
-                _delete_created(api, step, ids.get(each["number"]))
-        except DeployFailed as error:
-            if not error.refused:
-                raise  # it may be possible later
-            problems.append(f"But not {each['what']}: {error}")
-    state.journal.end()
-    return problems
-
-
-def is_used(api: Api, flow: str) -> bool:
-    """Whether a flow has runs or deployments."""
-    of_it = {"flows": {"id": {"any_": [flow]}}}
-    return bool(api.read("POST", "/flow_runs/count", of_it) or api.read("POST", "/deployments/count", of_it))
-
-
-def _undo_after(api: Api, state: State, error: BaseException) -> None:
-    try:
-        problems = undo(api, state)
-    except BaseException as second:
-        error.add_note(
-            f"Undoing it failed too ({type(second).__name__}: {second}); the next glacier command for this environment "
-            "does that first."
-        )
-    else:
-        error.add_note(" ".join(["What this deploy had changed in Prefect is restored.", *problems]))
-
-
-def _delete_created(api: Api, step: Mapping[str, Any], id: str | None) -> None:
-    """Delete what a deploy created; if it was killed before it knew the id, by its name, if it is what it created."""
-    found = api.read("GET", step["find"])
-    if isinstance(found, list):  # a deployment's schedules
-        found = next((each for each in found if each["slug"] == SCHEDULE), None)
-    if found is None or found["id"] != (id or found["id"]):
-        return
-    if any(found.get(key) != value for key, value in step["match"].items()):
-        return
-    if step["kind"] == "flow" and is_used(api, found["id"]):
-        return
-    api.write("DELETE", step["delete"].replace("{id}", found["id"]))
 
 
 def _recorded(changes: Sequence[Change]) -> tuple[Owned, ...]:
@@ -172,20 +94,6 @@ def _recorded(changes: Sequence[Change]) -> tuple[Owned, ...]:
 
 def _deletion(kind: str, name: str, id: str) -> dict[str, Any]:
     return {"kind": kind, "name": name, "id": id}
-
-
-def _finish(api: Api, state: State, deletions: Sequence[Mapping[str, Any]]) -> None:
-    """Delete what has this id and this name; what is gone already is no error."""
-    for each in deletions:
-        if each["kind"] == "schedule":
-            api.write("DELETE", f"/deployments/{each['deployment']}/schedules/{each['id']}")
-            continue
-        key = _quoted(each["name"]) if each["kind"] == "work_pool" else each["id"]
-        found = api.read("GET", f"{PATHS[each['kind']]}/{key}")
-        name = each["name"].rpartition("/")[2] if each["kind"] == "deployment" else each["name"]
-        if found is not None and (found["id"], found["name"]) == (each["id"], name):
-            api.write("DELETE", f"{PATHS[each['kind']]}/{key}")
-    state.journal.end()
 
 
 class _Writes:
@@ -278,22 +186,20 @@ class _Writes:
             "name": wanted.name,
             "base_job_template": ProcessWorker.get_default_base_job_template(),
         }
-        key = _quoted(wanted.name)
+        key = quoted(wanted.name)
         match = {"description": wanted.fields["description"]}
         self._create("work_pool", wanted.name, "/work_pools/", body, f"/work_pools/{key}", match, key)
 
     def _create_deployment(self, wanted: Wanted) -> None:
         flow, _, name = wanted.name.rpartition("/")
         if flow not in self._flows:
-            self._flows[flow] = self._create(
-                "flow", flow, "/flows/", {"name": flow}, f"/flows/name/{_quoted(flow)}", {}
-            )
+            self._flows[flow] = self._create("flow", flow, "/flows/", {"name": flow}, f"/flows/name/{quoted(flow)}", {})
         body = {key: value for key, value in wanted.fields.items() if key != "schedule"}
         body |= {"name": name, "flow_id": self._flows[flow], **wanted.once}
         if wanted.fields["schedule"] is not None:  # without one it starts nothing by itself, and need not be paused
             body["paused"] = True
             body["schedules"] = [{"schedule": wanted.fields["schedule"], "active": True, "slug": SCHEDULE}]
-        find = f"/deployments/name/{_quoted(flow)}/{_quoted(name)}"
+        find = f"/deployments/name/{quoted(flow)}/{quoted(name)}"
         match = {"version": body["version"], "entrypoint": body["entrypoint"]}
         self._create("deployment", wanted.name, "/deployments/", body, find, match)
 
@@ -304,7 +210,7 @@ class _Writes:
 
     def _update(self, existing: Existing, fields: Mapping[str, Any]) -> None:
         before = {name: existing.fields[name] for name in fields}
-        key = _quoted(existing.name) if existing.kind == "work_pool" else existing.id
+        key = quoted(existing.name) if existing.kind == "work_pool" else existing.id
         merge = {"merge_existing_data": True} if existing.kind == "block" else {}
         path = f"{PATHS[existing.kind]}/{key}"
         undo = {"method": "PATCH", "path": path, "body": {**before, **merge}}
@@ -325,7 +231,3 @@ class _Writes:
             path = f"{path}/{existing.schedule_id}"
             undo = {"method": "PATCH", "path": path, "body": {"schedule": existing.fields["schedule"]}}
             self._write(what, "PATCH", path, {"schedule": schedule}, undo)
-
-
-def _quoted(name: str) -> str:
-    return urllib.parse.quote(name, safe="")

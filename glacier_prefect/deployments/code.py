@@ -6,11 +6,9 @@ Loads pipelines' modules no further than they are; runs git, nothing else.
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib.util
 import json
 import os
-import shlex
 import subprocess
 import sys
 import urllib.parse
@@ -20,13 +18,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from glacier_prefect.deployments.packages import LOCKS, STEPS, digest, install_steps
 from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.graph.references import is_user_code, referred
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.tasks import Task
-
-LOCKS = ("uv.lock", "pylock.toml", "requirements.lock", "requirements.txt")
-STEPS = "prefect.deployments.steps"
 
 
 class LocalCode:
@@ -41,7 +37,10 @@ class LocalCode:
 
     def pull_steps(self) -> list[dict[str, Any]]:
         """Return Prefect's pull steps."""
-        return [{f"{STEPS}.set_working_directory": {"directory": str(self.folder)}}]
+        return [
+            {f"{STEPS}.set_working_directory": {"directory": str(self.folder)}},
+            *install_steps(self.folder),
+        ]
 
     def identity(self) -> dict[str, str]:
         """Return what else makes a deployment another one: where the code comes from, and files beside the modules."""
@@ -129,7 +128,7 @@ class GitCode:
         """
         listed = self._git("ls-files", "--stage", "--", ".").splitlines()
         others = [line for line in listed if not line.endswith((".py", ".md"))]
-        return {"code": "git", "repository": self.repository, "files": _digest("\n".join(others).encode())}
+        return {"code": "git", "repository": self.repository, "files": digest("\n".join(others).encode())}
 
     def _git(self, *words: str) -> str:
         try:
@@ -143,52 +142,6 @@ class GitCode:
         return done.stdout.rstrip("\n")
 
 
-def install_steps(folder: Path) -> list[dict[str, Any]]:
-    """Return pull steps that run the flow with the packages of the project's lock; none if it has no lock.
-
-    Pull steps run in the worker's environment, which need not have more than Prefect, so they use only what is there.
-    The packages go into a folder of their own, cached by the lock's hash, platform and Python. `site.addsitedir` then
-    puts it on the path; Prefect hands what a pull step adds there to the flow's process, before the worker's packages.
-    So that process has the user's packages, Prefect included, and nothing is installed into the worker's environment.
-    """
-    lock = next((name for name in LOCKS if (folder / name).is_file()), None)
-    if lock is None:
-        return []
-    key = _digest((folder / lock).read_bytes())[:16]
-    exported = 'uv export --quiet --frozen --no-dev --no-emit-project --output-file "$made.txt" && '
-    uv = 'uv pip install --quiet --python "$python" --target "$made" -r '
-    pip = '"$python" -m pip install --quiet --disable-pip-version-check --target "$made" -r '
-    with_uv = f'{exported}{uv}"$made.txt"' if lock == "uv.lock" else f"{uv}{lock}"
-    without = 'echo "uv.lock needs uv on the PATH of the worker." && false' if lock == "uv.lock" else f"{pip}{lock}"
-    # The step runs one line at a time, so this is one line. The parent process is Prefect's, in the worker's Python.
-    script = "; ".join(
-        [
-            "set -eu",
-            "if [ -r /proc/$PPID/cmdline ]",
-            r"then python=$(tr '\0' '\n' < /proc/$PPID/cmdline | head -n 1)",
-            "else python=$(ps -o comm= -p $PPID)",
-            "fi",
-            'home="${GLACIER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/glacier}/packages"',
-            "names='import sys, sysconfig; print(sys.implementation.cache_tag, sysconfig.get_platform(), sep=\"-\")'",
-            f'folder="$home/{key}-$("$python" -c "$names")"',
-            'if [ ! -d "$folder" ]',
-            'then mkdir -p "$home"',
-            'made=$(mktemp -d "$home/.new-XXXXXX")',
-            """trap 'rm -rf "$made" "$made.txt"' EXIT""",
-            f"if command -v uv > /dev/null; then {with_uv}; else {without}; fi >&2",
-            # fails if another run was quicker, which is as good
-            """"$python" -c 'import os, sys; os.rename(*sys.argv[1:])' "$made" "$folder" || [ -d "$folder" ]""",
-            "fi",
-            'printf %s "$folder"',
-        ]
-    )
-    install = {"id": "install", "script": shlex.join(["sh", "-c", script]), "stream_output": False}
-    return [
-        {f"{STEPS}.run_shell_script": install},
-        {"site.addsitedir": {"sitedir": "{{ install.stdout }}"}},
-    ]
-
-
 def code_hash(pipeline: Pipeline, folder: Path, also: Mapping[str, Any]) -> str:
     """Return a hash of what a pipeline is: its modules and those of the user's that they import, the lock, and more.
 
@@ -198,11 +151,11 @@ def code_hash(pipeline: Pipeline, folder: Path, also: Mapping[str, Any]) -> str:
         also: What else makes it another one: settings, outputs.
     """
     found = {
-        os.path.relpath(file, folder): _digest(Path(file).read_bytes()) for file in sorted(user_files(pipeline, folder))
+        os.path.relpath(file, folder): digest(Path(file).read_bytes()) for file in sorted(user_files(pipeline, folder))
     }
-    locks = {name: _digest((folder / name).read_bytes()) for name in LOCKS if (folder / name).is_file()}
+    locks = {name: digest((folder / name).read_bytes()) for name in LOCKS if (folder / name).is_file()}
     document = {"modules": found, "locks": locks, "also": also}
-    return _digest(json.dumps(document, sort_keys=True).encode())[:16]
+    return digest(json.dumps(document, sort_keys=True).encode())[:16]
 
 
 def user_files(pipeline: Pipeline, folder: Path) -> set[str]:
@@ -265,7 +218,3 @@ def _imports(file: str, name: str) -> Iterator[str]:
         for each in found:
             parts = each.split(".")
             yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1) if parts[0])
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

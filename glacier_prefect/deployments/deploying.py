@@ -1,4 +1,4 @@
-"""`plan`, `deploy`, `rollback`, `status` and `destroy`: wires the steps of this package, with Terraform beside them.
+"""`plan`, `deploy`, `rollback` and `destroy`: wires the steps of this package, with Terraform beside them.
 
 What drives Terraform is passed in; None leaves infrastructure alone.
 """
@@ -8,15 +8,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from glacier_prefect.deployments.actual import Actual, read_actual
 from glacier_prefect.deployments.api import PAGE, Api
-from glacier_prefect.deployments.apply import apply, is_used, recover
+from glacier_prefect.deployments.apply import apply
 from glacier_prefect.deployments.changes import Change, compare
 from glacier_prefect.deployments.desired import Wanted
-from glacier_prefect.deployments.state import Owned, Record, State
+from glacier_prefect.deployments.recovery import is_used, recover
+from glacier_prefect.deployments.state import Record, State
 from glacier_prefect.errors import DataLossRefused, DeployRefused
 from glacier_prefect.terraform_plan import Output, Plan, data_loss
 
@@ -92,7 +92,13 @@ def plan(
 ) -> Planned:
     """Return what a deploy would do; nothing is changed."""
     saved = infrastructure.plan() if infrastructure is not None else None
-    changes, actual, record = _compared(api, state, desired, infrastructure, options or Options())
+    try:
+        outputs = _planned_outputs(saved) if saved is not None else {}
+        changes, actual, record = _compared(api, state, desired(outputs), options or Options())
+    except BaseException:
+        if saved is not None:
+            saved.close()
+        raise
     return Planned(
         changes=changes,
         infrastructure=saved,
@@ -134,7 +140,7 @@ def deploy(
             changes = planned.changes
             if infrastructure is not None and planned.infrastructure is not None and planned.infrastructure.has_changes:
                 infrastructure.apply(planned.infrastructure, allow_data_loss=options.allow_data_loss)
-                changes, _, _ = _compared(api, state, desired, infrastructure, options)  # outputs are known only now
+                changes, _, _ = _compared(api, state, desired(outputs_of(infrastructure)), options)
             apply(api, state, changes, planned.record, planned.flows, "deploy")
             return planned
 
@@ -200,7 +206,7 @@ def destroy(
     with state.locked():
         recovered = recover(api, state)
         record = state.record()
-        actual = read_actual(api, _names(record))
+        actual = read_actual(api, names_in(record))
         changes = [
             Change(action="delete", kind=each.kind, name=each.name, existing=existing)
             for kind in ("deployment", "work_pool", "block")
@@ -229,82 +235,29 @@ def destroy(
             return planned
 
 
-def status(api: Api, state: State, desired: Desired, infrastructure: Infrastructure | None = None) -> dict[str, Any]:
-    """Return three kinds of drift as plain data: code that is newer than what is deployed, objects in Prefect that
-    someone changed, and infrastructure that someone changed.
-    """
-    record = state.record()
-    wanted = {(each.kind, each.name): each for each in desired(_outputs(infrastructure))}
-    actual = read_actual(api, {*wanted, *_names(record)})
-    recorded = {(each.kind, each.name): each for each in record.objects}
-    newer = [
-        {"kind": kind, "name": name, "what": "not deployed" if old is None else "code is newer"}
-        for (kind, name), each in wanted.items()
-        if (old := recorded.get((kind, name))) is None or old.fields.get("version") != each.fields.get("version")
-    ] + [
-        {"kind": each.kind, "name": each.name, "what": "no longer in the code"}
-        for each in record.objects
-        if (each.kind, each.name) not in wanted
-    ]
-    changed = [found for each in record.objects if (found := _drift(each, actual))]
-    saved = infrastructure.plan() if infrastructure is not None else None
-    try:
-        moved = saved.drift + [each for each in saved.changes] if saved is not None else []
-        places = [{"address": each["address"], "actions": each["change"]["actions"]} for each in moved]
-    finally:
-        if saved is not None:
-            saved.close()
-    for each in record.objects:  # Terraform knows that it made a folder, and does not look whether it is still there
-        folder = each.fields.get("data", {}).get("basepath") if each.kind == "block" else None
-        if folder is not None and not Path(folder).is_dir():
-            places.append({"address": folder, "actions": ["missing on the disk"]})
-    return {
-        "version": 1,
-        "record": record.number,
-        "unfinished": state.journal.exists(),
-        "code": newer,
-        "prefect": changed,
-        "infrastructure": places,
-    }
-
-
-def _drift(owned: Owned, actual: Actual) -> dict[str, Any] | None:
-    """Return what someone changed of an object, None if nothing."""
-    existing = actual.objects.get((owned.kind, owned.name))
-    if existing is None or existing.id != owned.id:
-        what = "deleted" if existing is None else "replaced"
-        return {"kind": owned.kind, "name": owned.name, "what": what, "fields": {}}
-    wanted = Wanted(kind=owned.kind, name=owned.name, fields=owned.fields)
-    alone = Record(number=0, deploy="", command="", objects=(owned,))
-    change = compare([wanted], actual, alone, prune=False)[0] if _same_type(owned, existing.fields) else None
-    fields = change.differences() if change else {"type": {"old": None, "new": None}}
-    if existing.paused:
-        fields = {**fields, "paused": {"old": True, "new": True}}  # an operator's, and theirs to keep
-    if not fields:
-        return None
-    return {"kind": owned.kind, "name": owned.name, "what": "changed", "fields": fields}
-
-
-def _same_type(owned: Owned, fields: Mapping[str, Any]) -> bool:
-    return all(owned.fields.get(key) == fields.get(key) for key in ("type", "block_type"))
-
-
 def _compared(
-    api: Api, state: State, desired: Desired, infrastructure: Infrastructure | None, options: Options
+    api: Api, state: State, wanted: Sequence[Wanted], options: Options
 ) -> tuple[list[Change], Actual, Record]:
     record = state.record()
-    wanted = desired(_outputs(infrastructure))
-    actual = read_actual(api, {*((each.kind, each.name) for each in wanted), *_names(record)})
+    actual = read_actual(api, {*((each.kind, each.name) for each in wanted), *names_in(record)})
     changes = compare(wanted, actual, record, adopt=options.adopt, prune_limit=options.prune_limit)
     _check_others(api, [each for each in changes if each.action == "delete"])
     return changes, actual, record
 
 
-def _names(record: Record) -> set[tuple[str, str]]:
+def names_in(record: Record) -> set[tuple[str, str]]:
+    """Return kind and name of all that a record has."""
     return {(each.kind, each.name) for each in record.objects}
 
 
-def _outputs(infrastructure: Infrastructure | None) -> dict[str, Any]:
+def _planned_outputs(saved: Plan) -> dict[str, Any]:
+    """Return what the outputs will be, as far as it is known before the plan is done."""
+    outputs = saved.json.get("planned_values", {}).get("outputs", {})
+    return {name: each["value"] for name, each in outputs.items() if "value" in each and not each["sensitive"]}
+
+
+def outputs_of(infrastructure: Infrastructure | None) -> dict[str, Any]:
+    """Return what Terraform knows, without what is sensitive."""
     if infrastructure is None:
         return {}
     return {name: each.value for name, each in infrastructure.output().items() if not each.sensitive}
@@ -336,6 +289,3 @@ def _purge_flows(api: Api, changes: Iterable[Change], flows: Mapping[str, str]) 
     for flow in sorted({each.name.rpartition("/")[0] for each in changes if each.kind == "deployment"}):
         if not is_used(api, flows[flow]):
             api.write("DELETE", f"/flows/{flows[flow]}")
-
-
-__all__ = ["Desired", "Infrastructure", "Options", "Planned", "deploy", "destroy", "plan", "rollback", "status"]

@@ -89,7 +89,7 @@ def desired(pipelines: Iterable[Pipeline], target: Target, outputs: Mapping[str,
     if not pipelines:
         return []
     outputs = outputs or {}
-    pool = outputs.get("work_pool", {"name": target.pool, "type": "process"})
+    pool = {"name": target.pool, "type": "process", **outputs.get("work_pool", {})}
     known: dict[str, Pipeline] = {}
     for each in pipelines:
         if known.setdefault(each.name, each) is not each:

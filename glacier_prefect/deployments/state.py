@@ -1,5 +1,5 @@
-"""What Glacier keeps on disk about the deployments of one environment: records, a journal, a lock. Knows nothing of
-Prefect.
+"""What Glacier keeps on disk about the deployments of one environment: records, a lock, and the journal. Knows nothing
+of Prefect.
 
     <folder>/history/<n>.json   what Glacier made, with Prefect's ids; the highest number is the present one
     <folder>/journal.jsonl      each write, noted before and after it is made; gone when a deploy has ended
@@ -16,12 +16,13 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from glacier_prefect.deployments.journal import Journal, sync_folder
 from glacier_prefect.errors import ConfigurationError, DeployLocked, UsageError
 
 VERSION = 1
@@ -133,7 +134,7 @@ class State:
         except BaseException:
             Path(made).unlink(missing_ok=True)
             raise
-        _sync_folder(file.parent)
+        sync_folder(file.parent)
 
     def forget(self) -> None:
         """Remove all records; the lock goes when it is given back."""
@@ -180,85 +181,8 @@ class State:
                         self.folder.parent.rmdir()
 
 
-class Journal:
-    """Each write of a deploy, noted on disk before and after it is made. Only its owner can read it, since it holds
-    what it has to restore.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._count = 0
-
-    def exists(self) -> bool:
-        """Whether a deploy runs, or was killed."""
-        return self._path.exists()
-
-    def begin(self, **note: Any) -> None:
-        """Start the journal of a deploy."""
-        self._path.unlink(missing_ok=True)
-        self._count = 0
-        self._append({"event": "begin", **note})
-        _sync_folder(self._path.parent)
-
-    def intend(self, what: str, undo: Mapping[str, Any] | None) -> int:
-        """Note what is going to be done and how to undo it; returns its number."""
-        self._count += 1
-        self._append({"event": "intend", "number": self._count, "what": what, "undo": undo})
-        return self._count
-
-    def done(self, number: int, id: str | None) -> None:
-        """Note that it was done, with the id of what it created."""
-        self._append({"event": "done", "number": number, "id": id})
-
-    def note(self, event: str, **values: Any) -> None:
-        """Note something else."""
-        self._append({"event": event, **values})
-
-    def entries(self) -> list[dict[str, Any]]:
-        """Return all notes; the last may have been cut off by a kill and is left out then."""
-        found: list[dict[str, Any]] = []
-        try:
-            text = self._path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return found
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-        return found
-
-    def end(self) -> None:
-        """The deploy has ended; nothing is left to undo or to finish."""
-        self._path.unlink(missing_ok=True)
-        _sync_folder(self._path.parent)
-
-    def _append(self, entry: Mapping[str, Any]) -> None:
-        # A line that a kill cut off ends with no newline: begin on one of our own.
-        with os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as file:
-            size = file.seek(0, os.SEEK_END)
-            cut = b""
-            if size:
-                file.seek(size - 1)
-                cut = b"" if file.read(1) == b"\n" else b"\n"
-            file.write(cut + json.dumps(entry).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def created(entries: Sequence[Mapping[str, Any]]) -> dict[int, str | None]:
-    """Return the ids that finished writes noted, by their number."""
-    return {each["number"]: each["id"] for each in entries if each["event"] == "done"}
-
-
 def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in containers
         return f"user {os.getuid()}"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

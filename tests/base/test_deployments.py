@@ -14,7 +14,7 @@ import pytest
 
 from glacier_prefect.deployments.actual import Actual, Existing
 from glacier_prefect.deployments.changes import compare, merged
-from glacier_prefect.deployments.code import GitCode, code_hash, user_files
+from glacier_prefect.deployments.code import GitCode, LocalCode, code_hash, user_files
 from glacier_prefect.deployments.desired import Target, Wanted, desired
 from glacier_prefect.deployments.packages import install_steps
 from glacier_prefect.deployments.state import Owned, Record, State
@@ -182,5 +182,8 @@ def test_the_step_that_installs_is_one_line_of_valid_shell(lock: str, tmp_path: 
     assert "{{" not in text
 
 
-def test_without_a_lock_nothing_is_installed(tmp_path: Path) -> None:
-    assert install_steps(tmp_path) == []
+def test_a_lock_is_installed_after_the_code_is_there_and_without_one_nothing_is(tmp_path: Path) -> None:
+    assert len(LocalCode(tmp_path).pull_steps()) == 1
+    (tmp_path / "requirements.txt").write_text("polars\n")
+    names = [next(iter(step)).rpartition(".")[2] for step in LocalCode(tmp_path).pull_steps()]
+    assert names == ["set_working_directory", "run_shell_script", "addsitedir"]

@@ -1,4 +1,4 @@
-"""The benchmarks: `python tests/benchmarks [start_up] [per_task] [frames] [graphs]`; all if none is named.
+"""The benchmarks: `python tests/benchmarks [NAME...]`, as in NAMES below; all if none is named.
 
 They fail nothing. Figures are worth something on a machine that does nothing else; ratios travel, absolute times do
 not.
@@ -12,7 +12,7 @@ import time
 
 from measure import note, show_machine, show_table
 
-NAMES = ("start_up", "per_task", "frames", "graphs")
+NAMES = ("start_up", "per_task", "frames", "graphs", "deployments")
 
 
 def main() -> None:

@@ -84,12 +84,15 @@ def worker(python: Path, env: dict[str, str], folder: Path) -> Iterator[Path]:
             process.wait()
 
 
-def test_a_worker_that_has_only_prefect_runs_a_pipeline_from_git(
+def test_a_worker_that_has_only_prefect_runs_the_flight_example_from_git(
     bare: Path, project: Any, api: Any, tmp_path: Path
 ) -> None:
     folder = project.folder
-    project.write("flow.py", FLOW)
+    for name in ("flow.py", "prepare.py"):
+        shutil.copyfile(ROOT / "examples" / "flight_delays" / name, folder / name)
+    project.write("where.py", FLOW)
     project.write("glacier.toml", 'project = "bare"\n[environments.dev]\nprovider = "local"\ncode = "git"\n')
+    project.run("prepare.py")
     project.write(".gitignore", ".glacier\ndata\n__pycache__\n")
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT, cwd=tmp_path)
     [wheel] = folder.glob("*.whl")
@@ -101,15 +104,15 @@ def test_a_worker_that_has_only_prefect_runs_a_pipeline_from_git(
     run("git", *identity, "commit", "--quiet", "-m", "first", cwd=folder)
     project.run("-c", GLACIER, "deploy", "--yes")
 
-    made = api.deployment("bare/dev")["id"]
     env = {**project.env, "GLACIER_CACHE": str(tmp_path / "cache"), "PREFECT_WORKER_QUERY_SECONDS": "1"}
     ended = []
     with worker(bare, env, tmp_path) as log:
-        for _ in range(2):
-            flow_run = api.post(f"/deployments/{made}/create_flow_run")["id"]
+        for name in ("bare/dev", "flight-delays/dev"):
+            flow_run = api.post(f"/deployments/{api.deployment(name)['id']}/create_flow_run")["id"]
             ended.append(api.finished(flow_run, timeout=240))
     assert [each["state_type"] for each in ended] == ["COMPLETED"] * 2, log.read_text()
     [cached] = (tmp_path / "cache" / "packages").iterdir()
+    assert pl.read_parquet(folder / "data/nyc-reports/routes.parquet").height > 50
     files = dict(pl.read_parquet(folder / "data/out/where.parquet").rows())
     assert all(Path(file).is_relative_to(cached) for file in files.values()), files
     missing = "import importlib.util; print(importlib.util.find_spec('glacier_prefect'))"
