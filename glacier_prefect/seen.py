@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from prefect.artifacts import create_markdown_artifact
 from prefect.assets import Asset, AssetProperties
-from prefect.context import AssetContext
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.context import AssetContext, FlowRunContext
 from pydantic import ValidationError
 
 from glacier_prefect.errors import GlacierError
@@ -52,7 +53,7 @@ class Seen:
                 self.rows, self.size = (self.rows or 0) + leaf.rows, (self.size or 0) + leaf.size
 
 
-def show_assets(touched: Iterable[tuple[str, Source]], seen: Seen) -> None:
+def show_assets(touched: Sequence[tuple[str, Source]], seen: Seen) -> None:
     """Make what a node read and published assets of its task run, so that Prefect shows where data comes from.
 
     Args:
@@ -60,7 +61,7 @@ def show_assets(touched: Iterable[tuple[str, Source]], seen: Seen) -> None:
         seen: What the artifact says of the node; rows and bytes of what it published are added.
     """
     context = AssetContext.get()
-    if context is None:
+    if context is None or not touched:
         return
     for what, source in touched:
         asset = _asset(source)
@@ -109,7 +110,13 @@ def show_artifact(pipeline: str, graph: Graph, seen: Mapping[str, Seen], title: 
         title: A line that says which run it is.
     """
     key = "glacier-" + (re.sub(r"[^a-z0-9]+", "-", pipeline.lower()).strip("-") or "pipeline")
-    create_markdown_artifact(markdown=markdown(pipeline, graph, seen, title), key=key, description=title)
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    text = markdown(pipeline, graph, seen, title)
+    made = ArtifactCreate(key=key, type="markdown", data=text, description=title, flow_run_id=context.flow_run.id)
+    with get_client(sync_client=True) as client:  # that of the run, which create_markdown_artifact does not use
+        client.create_artifact(made)
 
 
 def markdown(pipeline: str, graph: Graph, seen: Mapping[str, Seen], title: str) -> str:
