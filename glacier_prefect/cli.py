@@ -420,11 +420,11 @@ def _logs_without_tracebacks() -> Iterator[None]:
         finally:
             record.exc_info, record.exc_text = kept
 
-    logging.Handler.format = plain  # type: ignore[method-assign, assignment]
+    logging.Handler.format = plain  # type: ignore[method-assign, assignment]  # for as long as the command runs
     try:
         yield
     finally:
-        logging.Handler.format = original  # type: ignore[method-assign]
+        logging.Handler.format = original  # type: ignore[method-assign]  # put back as it was
 
 
 @contextmanager
