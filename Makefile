@@ -1,5 +1,6 @@
 # Two commands: `make demo` and `make test`. Each sets up what it needs in .venv and uses it again the next time.
-# Needed beforehand: make and Python 3.11 to 3.14. Which package index and certificates pip uses is the environment's business.
+# Needed beforehand: make and Python 3.11 to 3.14, and Node.js 20 with npm for the tests of Azure, which are skipped without.
+# Which package indexes and certificates pip and npm use is the environment's business.
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types layers tests newest base bench lock clean
@@ -15,7 +16,7 @@ BIN = $(VENV)/bin
 
 # The extras that the tests use. The lock holds the versions of all extras and groups; pip gets it as constraints, so that
 # only what is asked for is installed, in the locked versions (all extras together take 1.5 GB).
-EXTRAS := dask
+EXTRAS := dask,aws,azure,gcp,delta,emulators,kubernetes
 
 help:
 	@echo "make demo    run the flight example over real data"
