@@ -1,7 +1,7 @@
 """From a pipeline to a Prefect flow, and the run of one: each node is a task run, driven by a ready-queue of threads.
 
-What happens to frames around a task's body is in `plans`; what leans on Prefect's private parts is in `engine`. This
-module loads Prefect, so nothing imports it before something is run.
+How results reach the next nodes is in `values`, what happens to frames around a task's body in `plans`, and what leans
+on Prefect's private parts in `engine`. This module loads Prefect, so nothing imports it before something is run.
 """
 
 from __future__ import annotations
@@ -27,39 +27,46 @@ from glacier_prefect import engine  # before Prefect, which reports its import u
 # isort: split
 
 import prefect
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas import State
 from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.schedules import Cron
 from prefect.states import Completed, Failed, Pending
+from prefect.transactions import get_transaction
 from pydantic import TypeAdapter, ValidationError
 
-from glacier_prefect import run_context
-from glacier_prefect.caching import GlacierSerializer, cache_options, call_fingerprint, mark_lazy
+from glacier_prefect import prefect_api, run_context, values
+from glacier_prefect.caching import (
+    GlacierSerializer,
+    cache_options,
+    call_fingerprint,
+    keeps_results,
+    mark_lazy,
+    uncached_options,
+)
+from glacier_prefect.credentials import redaction
+from glacier_prefect.disk import user_cache
 from glacier_prefect.environments import check_registered, find_project
 from glacier_prefect.errors import ArgumentsError, GlacierError, OptionError, nearest
 from glacier_prefect.exchange import (
+    EXCHANGE_TTL_DAYS,
     FrameLocation,
-    Packed,
-    Pick,
     close_exchange,
     is_frame,
     is_lazy,
-    loads,
-    map_leaves,
     open_exchange,
 )
-from glacier_prefect.graph import Node, ParameterRef, Ref, leaves
+from glacier_prefect.graph import Node, is_cached, leaves
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.plans import Plan, check_items, gathered, make_plans, opened, spread
+from glacier_prefect.plans import Plan, gathered, make_plans, opened, spread
 from glacier_prefect.providers import LocalProvider
-from glacier_prefect.providers.base import environment_provider
+from glacier_prefect.providers.base import environment_provider, exchange_location, named_exchange
 from glacier_prefect.ready_queue import ReadyQueue, Work
 from glacier_prefect.run_context import RunContext
 from glacier_prefect.seen import Seen, show_artifact, show_assets
 from glacier_prefect.sources.local import LocalSink, LocalSource
-from glacier_prefect.tasks import Task, Unmapped, each_item
+from glacier_prefect.sources.shared import Shared
+from glacier_prefect.tasks import Task, each_item
 
 RUN_DATE_TAG = "glacier:run_date="
 _run_date: ContextVar[datetime | None] = ContextVar("glacier_run_date", default=None)
@@ -84,7 +91,7 @@ def run(
         if FlowRunContext.get() is not None:
             return pipeline.flow(**bound.arguments)
         with contextlib.ExitStack() as stack:
-            if stack.enter_context(engine.chosen_api(*_folders(pipeline))) is None:
+            if stack.enter_context(prefect_api.chosen_api(*_folders(pipeline))) is None:
                 stack.enter_context(engine.serverless())
             stack.enter_context(prefect.tags(*tags))
             state = engine.run_flow(pipeline.flow, dict(bound.arguments))
@@ -118,22 +125,22 @@ def parse_parameters(pipeline: Pipeline, texts: Mapping[str, str]) -> dict[str, 
     hints = {}
     with contextlib.suppress(NameError, TypeError):
         hints = inspect.get_annotations(pipeline.function, eval_str=True) if pipeline.function else {}
-    values = {}
+    parsed = {}
     for name, text in texts.items():
         if name not in known:
             raise OptionError(f"Pipeline {pipeline.name!r} has no parameter {name!r}. {nearest(name, known)}")
         adapter: TypeAdapter[Any] = TypeAdapter(hints.get(name, Any))
         try:
-            values[name] = adapter.validate_json(text)
+            parsed[name] = adapter.validate_json(text)
         except ValidationError:
             try:
-                values[name] = adapter.validate_python(text)
+                parsed[name] = adapter.validate_python(text)
             except ValidationError as error:
                 reason = error.errors()[0]["msg"]
                 raise OptionError(
                     f"Parameter {name}={text!r} of pipeline {pipeline.name!r} does not fit its type: {reason}."
                 ) from None
-    return values
+    return parsed
 
 
 def make_flow(pipeline: Pipeline) -> prefect.Flow[..., Any]:
@@ -165,10 +172,7 @@ def make_flow(pipeline: Pipeline) -> prefect.Flow[..., Any]:
         options.setdefault("result_serializer", GlacierSerializer())
     if not pipeline.graph.signature.parameters:
         options.setdefault("validate_parameters", False)  # there is nothing to validate, and it costs an import
-    flow: prefect.Flow[..., Any] = prefect.Flow(run, name=pipeline.name, **options)
-    if pipeline.file is not None:
-        engine.set_entrypoint(flow, f"{pipeline.file}:{run.__qualname__}")
-    return flow
+    return prefect.Flow(run, name=pipeline.name, **options)
 
 
 def serve(pipeline: Pipeline, name: str | None, options: Mapping[str, Any]) -> None:
@@ -176,7 +180,7 @@ def serve(pipeline: Pipeline, name: str | None, options: Mapping[str, Any]) -> N
     ours: dict[str, Any] = {"tags": list(pipeline.tags)}
     if pipeline.schedule is not None and not options.keys() & {"cron", "interval", "rrule", "schedule", "schedules"}:
         ours["schedule"] = Cron(pipeline.schedule, timezone=pipeline.timezone)
-    with engine.chosen_api(*_folders(pipeline)):  # if there is none, Prefect says so
+    with prefect_api.chosen_api(*_folders(pipeline)):  # if there is none, Prefect says so
         pipeline.flow.serve(name=name or pipeline.name, **ours | dict(options))
 
 
@@ -213,7 +217,8 @@ class _Body:
         task = self.node.call
         mark = call_fingerprint(task, arguments) if self.plan.feeds_cache else None
         timeout = task.options.get("timeout_seconds")
-        result = self.node.executor.run(task.fn, inputs, timeout=timeout, finish=self.plan.settle)
+        with _set(run_context.inner, None if engine.is_serverless() else engine.InnerRuns):
+            result = self.node.executor.run(task.fn, inputs, timeout=timeout, finish=self.plan.settle)
         if mark is not None:
             mark_lazy(result, mark)
         return result
@@ -234,15 +239,18 @@ def _shown(node: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _named_errors(plan: Plan) -> Iterator[None]:
-    """Name the tasks of the query in an error of Polars, and turn its panics into errors."""
+    """Name the tasks of the query in an error of Polars, turn its panics into errors, and mask secrets in all."""
     try:
         yield
     except BaseException as error:
         module = type(error).__module__
         if module.startswith("pyo3_runtime"):
-            raise RuntimeError(f"Polars failed inside: {error}{_chain_text(plan)}") from error
+            text = redaction.hidden(f"Polars failed inside: {error}{_chain_text(plan)}")
+            raise RuntimeError(text) from redaction.hidden_error(error)
         if module.startswith("polars.") and len(plan.chain) > 1 and error.args and isinstance(error.args[0], str):
             error.args = (error.args[0] + _chain_text(plan), *error.args[1:])
+        if (shown := redaction.hidden_error(error)) is not error:
+            raise shown from None
         raise
 
 
@@ -283,7 +291,7 @@ def _node_task(
     if isinstance(call, Task):
         options = cache_options(call, options, cache, context)
     else:
-        options["cache_policy"] = NO_CACHE
+        options = uncached_options(options)
     described = inspect.getdoc(call.fn) if isinstance(call, Task) else f"Write {call.bucket}/{call.path}."
     return prefect.Task(fn=function, name=node.name, **{"description": described, **options})
 
@@ -297,7 +305,14 @@ def _function(body: _Body, like: Callable[..., Any]) -> Callable[..., Any]:
 
     def run(*args: Any, **kwargs: Any) -> Any:
         result = body(signature.bind(*args, **kwargs).arguments)
-        if body.plan.computed or not _holds_lazy(result):
+        lazy = _holds_lazy(result)
+        if (
+            lazy
+            and (stored := get_transaction()) is not None
+            and not (isinstance(body.node.call, Task) and is_cached(body.node.call))
+        ):
+            stored.write_on_commit = False  # what is not computed yet is nothing that a retry could take
+        if body.plan.computed or not lazy:
             return result
         return Completed(name="Lazy", message=f"Computed in {body.plan.computed_in!r}", data=result)
 
@@ -308,10 +323,6 @@ def _function(body: _Body, like: Callable[..., Any]) -> Callable[..., Any]:
 
 def _holds_lazy(value: Any) -> bool:
     return any(is_lazy(leaf) for leaf in leaves(value))
-
-
-def _holds_frames(value: Any) -> bool:
-    return any(is_frame(leaf) or isinstance(leaf, FrameLocation) for leaf in leaves(value))
 
 
 def _escaped(name: str) -> str:
@@ -341,6 +352,7 @@ class _Run:
             },
             run_date=self._moment(),
             exchange=str(open_exchange(root, str(self.flow_run.id), keep=not engine.is_serverless())),
+            **shared_folders(pipeline, str(self.flow_run.id)),
         )
         self.tasks = _node_tasks(pipeline, self.context) if self.graph.runner else tasks
         self.states: dict[str, Any] = {}
@@ -381,18 +393,18 @@ class _Run:
         if seen is not None and not self.nested:
             self._show_artifact(seen)
         self._raise_failures()
-        result = _values(self._resolved(self.graph.result))
+        result = values.fetched(self._resolved(self.graph.result))
         if self.nested:
             return result
         result = opened(result)
-        if not _holds_frames(result):
+        if not values.holds_frames(result):
             close_exchange(Path(self.context.exchange))
         return result
 
     def _show_artifact(self, seen: dict[str, Seen]) -> None:
         for name in self.graph.nodes:
             facts = seen.setdefault(name, Seen())
-            states = _flat(self.states[name])
+            states = values.flat(self.states[name])
             worst = next((state for state in states if not state.is_completed()), states[-1] if states else None)
             facts.state = "" if worst is None else worst.name or worst.type.value
             for state in states:
@@ -410,7 +422,7 @@ class _Run:
         return {name: node.upstream for name, node in self.graph.nodes.items()}
 
     def _threads(self) -> int:
-        given = getattr(self.runner, "_max_workers", None) if "task_runner" in self.pipeline.options else None
+        given = engine.max_workers(self.runner) if "task_runner" in self.pipeline.options else None
         return max(1, given or min((os.cpu_count() or 1) + 4, 32))
 
     def _run_node(self, name: str) -> Sequence[Work] | None:
@@ -429,19 +441,19 @@ class _Run:
         return None
 
     def _after(self, node: Node) -> list[State[Any]]:
-        return [state for name in node.after if name not in node.inputs for state in _flat(self.states[name])]
+        return [state for name in node.after if name not in node.inputs for state in values.flat(self.states[name])]
 
     def _map_parts(self, node: Node) -> Sequence[Work] | None:
         task, arguments, after = self.tasks[node.name], self._resolved(node.arguments), self._after(node)
-        if not all(state.is_completed() for name in node.upstream for state in _flat(self.states[name])):
+        if not all(state.is_completed() for name in node.upstream for state in values.flat(self.states[name])):
             self.states[node.name] = engine.run_task(
                 task.with_options(task_run_name=_escaped(node.name)), arguments, after
             )  # which Prefect finds not ready
             return None
-        calls = self._map_calls(node, arguments)
-        mapped = self.states[node.name] = _Mapped([None] * len(calls), _sizes(node, calls))
+        calls = values.map_calls(node, arguments)
+        mapped = self.states[node.name] = values.Mapped([None] * len(calls), [call.count for call in calls])
 
-        def part(place: int, call: _MapCall) -> None:
+        def part(place: int, call: values.MapCall) -> None:
             with _timed(node.name):
                 mapped.states[place] = engine.run_task(
                     task.with_options(task_run_name=_escaped(call.name)), call.arguments, after
@@ -449,30 +461,15 @@ class _Run:
 
         return [functools.partial(part, place, call) for place, call in enumerate(calls)]
 
-    def _map_calls(self, node: Node, arguments: Mapping[str, Any]) -> list[_MapCall]:
-        """Return name, arguments and number of items of each task run of a mapped task."""
-        bound = {name: _items(value) for name, value in arguments.items()}
-        check_items(node.name, bound)
-        items = each_item(node.name, bound)
-        if node.batch is None:
-            return [_MapCall(f"{node.name}[{place}]", item, 1) for place, item in enumerate(items)]
-        calls = []
-        for start in range(0, len(items), node.batch):
-            part = items[start : start + node.batch]
-            call = {
-                name: value if isinstance(value, Unmapped) else [item[name] for item in part]
-                for name, value in bound.items()
-            }
-            calls.append(_MapCall(f"{node.name}[{start}:{start + len(part)}]", call, len(part)))
-        return calls
-
     def _run_flow(self, node: Node) -> State[Any]:
-        upstream = [state for name in node.upstream for state in _flat(self.states[name])]
+        upstream = [state for name in node.upstream for state in values.flat(self.states[name])]
         if not all(state.is_completed() for state in upstream):
             return Pending(name="NotReady", message="An upstream node did not complete.")
         flow, arguments = node.call.flow, self._resolved(node.arguments)
-        if _holds_frames(_values(arguments)):  # which are locations here, and no type that a parameter can have
+        if values.holds_frames(values.fetched(arguments)):  # as locations, which is no type that a parameter can have
             flow = flow.with_options(validate_parameters=False)
+        if keeps_results() and flow.persist_result is None:
+            flow = flow.with_options(persist_result=True, result_serializer=GlacierSerializer())
         with _set(_nested, True):
             return engine.run_subflow(flow, arguments, upstream)
 
@@ -482,27 +479,26 @@ class _Run:
         futures: dict[str, Any] = {}
         self.states = futures
         for name, node in self.graph.nodes.items():
-            after = [future for each in node.after if each not in node.inputs for future in _flat(futures[each])]
+            after = [future for each in node.after if each not in node.inputs for future in values.flat(futures[each])]
             if node.kind == "task" or node.kind == "sink":
                 futures[name] = self._submitted(name, name, self._resolved(node.arguments), after)
                 continue
-            waited = {each: self._waited(futures[each]) for each in node.upstream}
+            waited = {each: values.waited(futures[each]) for each in node.upstream}
             self.states = {**futures, **waited}
             try:
                 if node.kind == "flow":
                     futures[name] = self._run_flow(node)
-                elif not all(state.is_completed() for each in waited.values() for state in _flat(each)):
+                elif not all(state.is_completed() for each in waited.values() for state in values.flat(each)):
                     futures[name] = Pending(name="NotReady", message="An upstream node did not complete.")
                 else:
-                    calls = self._map_calls(node, self._resolved(node.arguments))
-                    futures[name] = _Mapped(
-                        [self._submitted(name, call.name, call.arguments, after) for call in calls], _sizes(node, calls)
-                    )
+                    calls = values.map_calls(node, self._resolved(node.arguments))
+                    parts = [self._submitted(name, call.name, call.arguments, after) for call in calls]
+                    futures[name] = values.Mapped(parts, [call.count for call in calls])
             except GlacierError as error:
                 futures[name] = Failed(data=error, message=str(error))
             finally:
                 self.states = futures
-        self.states = {name: self._waited(future) for name, future in futures.items()}
+        self.states = {name: values.waited(future) for name, future in futures.items()}
 
     def _submitted(self, name: str, label: str, arguments: Mapping[str, Any], after: list[Any]) -> PrefectFuture[Any]:
         task = self.tasks[name].with_options(task_run_name=_escaped(label))
@@ -510,38 +506,14 @@ class _Run:
         future: PrefectFuture[Any] = task.submit(*bound.args, **bound.kwargs, wait_for=after)
         return future
 
-    @staticmethod
-    def _waited(value: Any) -> Any:
-        if isinstance(value, _Mapped):
-            return _Mapped([_Run._waited(each) for each in value.states], value.sizes)
-        if isinstance(value, PrefectFuture):
-            value.wait()
-            return value.state
-        return value
-
-    # -- values --------------------------------------------------------------------------------------------------------
-
     def _resolved(self, value: Any) -> Any:
-        """Put states (or futures) of task runs and parameters in place of references."""
-
-        def leaf(item: Any, _: tuple[Any, ...]) -> Any:
-            if isinstance(item, Ref):
-                state = self.states[item.node]
-                if isinstance(state, _Mapped):
-                    return Pick(state.items(), item.path)
-                return Pick(state, item.path) if item.path else state
-            if isinstance(item, ParameterRef):
-                given = self.parameters[item.parameter]
-                return Pick(given, item.path) if item.path else given
-            return Unmapped(self._resolved(item.value)) if isinstance(item, Unmapped) else item
-
-        return map_leaves(value, leaf)
+        return values.resolved(value, self.states, self.parameters)
 
     def _raise_failures(self) -> None:
         failed = [
             (name, state)
             for name in self.graph.nodes
-            for state in _flat(self.states[name])
+            for state in values.flat(self.states[name])
             if state.is_failed() or state.is_crashed() or state.is_cancelled()
         ]
         if not failed:
@@ -557,40 +529,6 @@ class _Run:
         raise error
 
 
-@dataclass(frozen=True)
-class _MapCall:
-    """One task run of a mapped task: its name, its arguments, and the number of items in it."""
-
-    name: str
-    arguments: dict[str, Any]
-    count: int
-
-
-@dataclass
-class _Mapped:
-    """The task runs of a mapped task.
-
-    Attributes:
-        states: State (or future) of each task run.
-        sizes: Number of items in each, None if each is one item.
-    """
-
-    states: list[Any]
-    sizes: list[int] | None
-
-    def items(self) -> list[Any]:
-        """Return what stands for the result of each item, in order."""
-        if self.sizes is None:
-            return self.states
-        return [
-            Pick(state, (place,)) for state, size in zip(self.states, self.sizes, strict=True) for place in range(size)
-        ]
-
-
-def _sizes(node: Node, calls: list[_MapCall]) -> list[int] | None:
-    return None if node.batch is None else [call.count for call in calls]
-
-
 @contextlib.contextmanager
 def _timed(node: str) -> Iterator[None]:
     """Add the time of the block to what is shown of a node."""
@@ -601,42 +539,35 @@ def _timed(node: str) -> Iterator[None]:
         facts.seconds = (facts.seconds or 0.0) + monotonic() - start
 
 
-def _flat(state: Any) -> list[Any]:
-    return state.states if isinstance(state, _Mapped) else [state]
-
-
-def _values(value: Any) -> Any:
-    """Put results in place of states, and take the parts that are picked; frames stay where they are."""
-
-    def leaf(item: Any, _: tuple[Any, ...]) -> Any:
-        if isinstance(item, State):
-            return engine.value_of(item)
-        if isinstance(item, Pick):
-            return Pick(_values(item.value), item.path).open(lambda part: part)
-        return item
-
-    return map_leaves(value, leaf)
-
-
-def _items(value: Any) -> Any:
-    """Return the items of one argument of a mapped task, each as what stands for it."""
-    if isinstance(value, list | tuple | Unmapped):
-        return value
-    if isinstance(value, Pick) and isinstance(value.value, list) and not value.path:
-        return value.value  # the result of another mapped task
-    found = _values(value)
-    if isinstance(found, Packed):
-        found = loads(found.data)
-    if not isinstance(found, list | tuple) or not isinstance(value, State | Pick):
-        return found
-    state, path = (value, ()) if isinstance(value, State) else (value.value, value.path)
-    return [Pick(state, (*path, place)) for place in range(len(found))]
-
-
 def exchange_root(pipeline: Pipeline) -> Path:
-    """Return the folder in which runs of a pipeline hand frames on: beside its data."""
+    """Return the folder in which runs of a pipeline hand frames on: beside its data, else in the user's cache."""
     bases = [each.base_path for each in pipeline.graph.locations if isinstance(each, LocalSink | LocalSource)]
     if not bases:
         provider = environment_provider(find_project(pipeline.file))
-        bases = [str(provider.base_path)] if isinstance(provider, LocalProvider) else [str(LocalProvider().base_path)]
+        if not isinstance(provider, LocalProvider):
+            return user_cache() / "exchange"
+        bases = [str(provider.base_path)]
     return Path(bases[0]).absolute() / ".glacier" / "exchange"
+
+
+def shared_folders(pipeline: Pipeline, run: str) -> dict[str, Shared]:
+    """Return the folders of a bucket in which a registered run leaves frames for other machines, by their use.
+
+    Empty where results are not stored for a retry elsewhere, and where the pipeline has no bucket.
+
+    Args:
+        pipeline: The pipeline.
+        run: Id of the flow run.
+    """
+    if engine.is_serverless() or not keeps_results():
+        return {}
+    if _nested.get() and (around := run_context.current()) is not None and around.shared and around.kept:
+        return {"shared": around.shared, "kept": around.kept}  # with the run around it, its frames are looked for
+    found = exchange_location(pipeline.graph.locations, named_exchange(find_project(pipeline.file)))
+    if found is None:
+        return {}
+    location, base = found
+    root = f"{base}.glacier/exchange/{pipeline.name}"
+    Shared(location=location, folder=root).expire(EXCHANGE_TTL_DAYS)
+    kept = Shared(location=location, folder=f"{base}.glacier/cache/{pipeline.name}")
+    return {"shared": Shared(location=location, folder=f"{root}/{run}"), "kept": kept}

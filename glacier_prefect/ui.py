@@ -7,7 +7,6 @@ Every run without a configured API looks for the note, so this imports neither P
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from glacier_prefect.disk import locked
 from glacier_prefect.errors import ApiUnreachable
 
 MARKERS = ("glacier.toml", "pyproject.toml", ".git")
@@ -121,8 +121,7 @@ def start(folder: Path, on_wait: Callable[[float], object] = lambda seconds: Non
     """
     home = folder / ".glacier" / "ui"
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(home / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another `glacier ui` that is starting one
+    with locked(home / "lock"):  # by another `glacier ui` that is starting one
         server = read_note(folder)
         if server is not None and server.is_alive():
             _wait(server, home, on_wait)

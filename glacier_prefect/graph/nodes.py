@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from glacier_prefect.environments import Project
 from glacier_prefect.errors import OptionError, OverlapError
-from glacier_prefect.executors import EXECUTORS, Executor
+from glacier_prefect.executors import EXECUTORS, Executor, environment_executor
 from glacier_prefect.graph.placeholders import Ref
 from glacier_prefect.graph.references import leaves, referred
 from glacier_prefect.sources import Location, Sink, Source
@@ -32,6 +33,7 @@ class Node:
         arguments: By parameter name; `Ref` and `ParameterRef` stand where values come from.
         after: Nodes that have to be done before, besides those whose results are arguments.
         batch: Items for one task run, for a mapped task.
+        runs_on: The executor of its body with the environment's settings, once these are known.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Node:
     arguments: Mapping[str, Any]
     after: tuple[str, ...] = ()
     batch: int | None = None
+    runs_on: Executor | None = None
 
     @cached_property
     def inputs(self) -> dict[str, tuple[str, ...]]:
@@ -59,6 +62,8 @@ class Node:
     @property
     def executor(self) -> Executor:
         """The executor of its body."""
+        if self.runs_on is not None:
+            return self.runs_on
         executor = self.call.executor if isinstance(self.call, Task) else "local"
         return executor if isinstance(executor, Executor) else _named_executor(executor)
 
@@ -109,20 +114,12 @@ class Graph:
     @cached_property
     def consumers(self) -> Mapping[str, tuple[str, ...]]:
         """For each node the nodes that take its result."""
-        found: dict[str, list[str]] = {name: [] for name in self.nodes}
-        for node in self.nodes.values():
-            for upstream in node.inputs:
-                found[upstream].append(node.name)
-        return {name: tuple(nodes) for name, nodes in found.items()}
+        return _reversed({name: node.inputs for name, node in self.nodes.items()})
 
     @cached_property
     def downstream(self) -> Mapping[str, tuple[str, ...]]:
         """For each node the nodes that wait for it."""
-        found: dict[str, list[str]] = {name: [] for name in self.nodes}
-        for node in self.nodes.values():
-            for upstream in node.upstream:
-                found[upstream].append(node.name)
-        return {name: tuple(nodes) for name, nodes in found.items()}
+        return _reversed({name: node.upstream for name, node in self.nodes.items()})
 
     @cached_property
     def computed(self) -> Mapping[str, tuple[str, ...]]:
@@ -164,6 +161,23 @@ class Graph:
             elif consumer.executor.crosses:
                 must.append(f"{name!r} runs on {executor_name(consumer.call)!r}")
         return must
+
+    def with_executors(self, project: Project) -> Graph:
+        """Return this graph with the environment's settings in its executors.
+
+        Raises:
+            OptionError: A task's function does not suit its executor.
+        """
+        made: dict[int, Executor] = {}
+        nodes = dict(self.nodes)
+        for name, node in nodes.items():
+            if isinstance(task := node.call, Task):
+                key = id(task.executor)
+                if key not in made:
+                    made[key] = environment_executor(task.executor, project)
+                made[key].check(task.fn, f"task {task.name!r}")
+                nodes[name] = replace(node, runs_on=made[key])
+        return replace(self, nodes=nodes)
 
     def check_travel(self, where: str) -> None:
         """Raise `OptionError` for `materialize=False` on a task whose frames have to leave the process."""
@@ -259,6 +273,15 @@ class Graph:
             for upstream in node.after:
                 if upstream not in node.inputs:
                     yield upstream, node.name, "ordering", ""
+
+
+def _reversed(edges: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    """For each node the nodes that name it."""
+    found: dict[str, list[str]] = {name: [] for name in edges}
+    for name, upstream in edges.items():
+        for each in upstream:
+            found[each].append(name)
+    return {name: tuple(nodes) for name, nodes in found.items()}
 
 
 def is_cached(task: Task[..., Any]) -> bool:

@@ -37,8 +37,9 @@ from prefect.cache_policies import NO_CACHE  # noqa: E402
 
 CHILD = """
 import json, os
-from glacier_prefect import engine
-print(json.dumps([engine.configured_api(), [name for name in os.environ if name in ("PREFECT_API_URL", "NO_PROXY")]]))
+from glacier_prefect import prefect_api
+variables = [name for name in os.environ if name in ("PREFECT_API_URL", "NO_PROXY")]
+print(json.dumps([prefect_api.configured_api(), variables]))
 """
 
 

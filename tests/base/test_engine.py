@@ -38,10 +38,11 @@ from prefect.results import ResultStore
 from prefect.serializers import Serializer
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.variables import Variable
 
 from glacier_prefect import engine
-from glacier_prefect.errors import ApiRequired, ApiUnreachable
+from glacier_prefect.errors import ApiRequired
 
 SCRIPTS = Path(__file__).parent
 
@@ -225,21 +226,25 @@ def test_tagged_tasks_pass_prefects_check_of_concurrency_limits() -> None:
     assert tagged() == 5
 
 
-@pytest.mark.usefixtures("serverless")
-def test_results_are_persisted_and_cached_where_the_user_says(tmp_path: Path) -> None:
+def twice(**options: Any) -> tuple[list[str | None], int]:
+    """Return the states of two task runs with equal inputs, and how often the body ran."""
     calls = []
 
-    @task(cache_policy=INPUTS, persist_result=True, result_storage=tmp_path)
+    @task(cache_policy=INPUTS, persist_result=True, **options)
     def counted(x: int) -> int:
         calls.append(x)
         return x
 
     @flow
-    def twice() -> list[str | None]:
+    def runs() -> list[str | None]:
         return [engine.run_task(counted, {"x": 1}).name for _ in range(2)]
 
-    assert twice() == ["Completed", "Cached"]
-    assert calls == [1]
+    return runs(), len(calls)
+
+
+@pytest.mark.usefixtures("serverless")
+def test_results_are_persisted_and_cached_where_the_user_says(tmp_path: Path) -> None:
+    assert twice(result_storage=tmp_path) == (["Completed", "Cached"], 1)
 
 
 @pytest.mark.usefixtures("serverless")
@@ -432,41 +437,6 @@ def test_a_proxy_is_not_asked_for_the_endpoint(monkeypatch: pytest.MonkeyPatch) 
     assert left_behind() == before
 
 
-# -- which API ---------------------------------------------------------------------------------------------------------
-
-
-def test_no_api_is_configured_by_default_nor_inside_a_serverless_run() -> None:
-    assert engine.configured_api() is None
-    with engine.serverless():
-        assert engine.configured_api() is None
-    with temporary_settings({PREFECT_API_URL: "https://api.prefect.cloud/api/accounts/a/workspaces/w"}):
-        assert engine.configured_api() == "https://api.prefect.cloud/api/accounts/a/workspaces/w"
-
-
-def test_a_configured_api_that_does_not_answer_is_an_error_that_says_where_it_is_set(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
-    started = time.monotonic()
-    with pytest.raises(ApiUnreachable) as error:
-        engine.check_api("http://user:password@127.0.0.1:1/api")
-    assert time.monotonic() - started < 5
-    assert "http://127.0.0.1:1/api, set in the environment variable PREFECT_API_URL" in str(error.value)
-    assert "password" not in str(error.value)
-
-
-def test_an_api_that_answers_passes_and_one_that_refuses_does_not() -> None:
-    with engine.serverless():
-        endpoint = engine._endpoint
-        assert endpoint is not None
-        url, wrong = endpoint.url, f"http://127.0.0.1:{endpoint.port}/api"
-        thread = ThreadPoolExecutor(1)
-        assert thread.submit(engine.check_api, url).result() is None
-        with pytest.raises(ApiUnreachable, match="403"):
-            thread.submit(engine.check_api, wrong).result()
-        thread.shutdown()
-
-
 # -- in processes of their own -----------------------------------------------------------------------------------------
 
 
@@ -653,19 +623,7 @@ class Unreadable(Serializer):  # type: ignore[type-arg]
 
 @pytest.mark.usefixtures("serverless")
 def test_a_cached_result_that_cannot_be_read_is_a_cache_miss(tmp_path: Path) -> None:
-    calls = []
-
-    @task(cache_policy=INPUTS, persist_result=True, result_storage=tmp_path, result_serializer=Unreadable())
-    def counted(x: int) -> int:
-        calls.append(x)
-        return x
-
-    @flow
-    def twice() -> list[str | None]:
-        return [engine.run_task(counted, {"x": 1}).name for _ in range(2)]
-
-    assert twice() == ["Completed", "Completed"]
-    assert calls == [1, 1]
+    assert twice(result_storage=tmp_path, result_serializer=Unreadable()) == (["Completed", "Completed"], 2)
 
 
 @pytest.mark.usefixtures("serverless")
@@ -696,3 +654,7 @@ def test_a_result_record_that_is_not_stored_is_as_prefect_makes_it() -> None:
         for each in (engine._create_result_record, type(store).create_result_record)
     ]
     assert names[0] == names[1]
+
+
+def test_a_task_runner_says_how_many_threads_it_was_given() -> None:
+    assert engine.max_workers(ThreadPoolTaskRunner(max_workers=3)) == 3
