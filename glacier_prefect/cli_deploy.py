@@ -11,22 +11,25 @@ import json as json_format
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from glacier_prefect.environments import Project, find_project
-from glacier_prefect.errors import UsageError
+from glacier_prefect.errors import OptionError, UsageError
 from glacier_prefect.loading import load_project
 from glacier_prefect.pipeline import Pipeline
+from glacier_prefect.providers.base import environment_provider
 
 if TYPE_CHECKING:
     from glacier_prefect.deployments.deploying import Desired, Planned
     from glacier_prefect.deployments.state import State
     from glacier_prefect.terraform_cli import TerraformCLI
     from glacier_prefect.terraform_plan import Event
+
+_LOCK_SECONDS = 30  # a Terraform that outlived a killed deploy may take a while to end
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask.")]
@@ -75,12 +78,11 @@ def deploy(
 
     with _stdout_kept():
         project, pipelines = load_project(())
-        terraform = _terraform(project, pipelines)
         options = deploying.Options(adopt=adopt, prune_limit=prune_limit, allow_data_loss=allow_data_loss)
-        with Api() as api:
-            done = deploying.deploy(
-                api, _state(project), _desired(project, pipelines), terraform, options, _asking(project, yes, "Deploy")
-            )
+        state, wanted, asking = _state(project), _desired(project, pipelines), _asking(project, yes, "Deploy")
+        with Api() as api, state.locked():  # before the root is written, which another deploy may be reading
+            terraform = _terraform(project, pipelines)
+            done = deploying.deploy(api, state, wanted, terraform, options, asking)
     _ended(done, project, json, "Deployed.")
 
 
@@ -91,9 +93,10 @@ def rollback(
     from glacier_prefect.deployments import deploying
     from glacier_prefect.deployments.api import Api
 
-    project = find_project()
+    project = _checked_project()
+    state = _state(project)
     with Api() as api:
-        done = deploying.rollback(api, _state(project), to, _asking(project, yes, "Roll back"))
+        done = deploying.rollback(api, state, to, _asking(project, yes, "Roll back"))
     local = project.environment().code == "local"
     print(
         "Not touched: infrastructure, data, run history, and deployments that are newer"
@@ -135,23 +138,29 @@ def destroy(
     from glacier_prefect.deployments import deploying
     from glacier_prefect.deployments.api import Api
 
-    project = find_project()
+    project = _checked_project()
     root = infrastructure.root_folder(project, project.environment().name)
-    with _stdout_kept(), Api() as api:
+    state = _state(project)
+    with _stdout_kept(), Api() as api, state.locked():
         done = deploying.destroy(
             api,
-            _state(project),
+            state,
             _driver(project, root) if (root / infrastructure.FILE).exists() else None,
             allow_data_loss=allow_data_loss,
             purge_history=purge_history,
             confirm=_asking(project, yes, "Destroy"),
         )
-    if done is not None:
-        shutil.rmtree(root, ignore_errors=True)
-        with contextlib.suppress(OSError):  # what else is there is not ours
-            root.parent.rmdir()
-            root.parent.parent.rmdir()
+        if done is not None:
+            shutil.rmtree(root, ignore_errors=True)
     _ended(done, project, json, "Destroyed.")
+
+
+def _checked_project() -> Project:
+    """Return the project without loading its pipelines, but with its settings checked as then."""
+    project = find_project()
+    project.require_name()
+    environment_provider(project)
+    return project
 
 
 def _state(project: Project) -> State:
@@ -162,15 +171,23 @@ def _state(project: Project) -> State:
 
 def _desired(project: Project, pipelines: Sequence[Pipeline]) -> Desired:
     from glacier_prefect.deployments.desired import Target, desired
+    from glacier_prefect.providers.base import environment_provider, named_exchange
 
     environment = project.environment()
     known = asdict(environment)
+    try:
+        pool = environment_provider(project).work_pool(environment.work_pool)
+    except OptionError as error:
+        error.add_note(f"In {environment.where}: work_pool.")
+        raise
     target = Target(
         project=project.require_name(),
         env=environment.name,
         folder=project.folder.resolve(),
         code=environment.code,
         git=environment.git,
+        pool=replace(pool, credentials=environment.work_pool_credentials, secrets=environment.secrets),
+        exchange=named_exchange(project),
         settings={key: known[key] for key in ("provider", "settings", "bucket_prefix", "providers", "secrets")},
     )
 
@@ -189,13 +206,13 @@ def _terraform(project: Project, pipelines: Sequence[Pipeline]) -> TerraformCLI:
 def _driver(project: Project, root: Path) -> TerraformCLI:
     from glacier_prefect.terraform_cli import TerraformCLI
 
-    driver = TerraformCLI(root, binary=project.environment().terraform, on_event=_progress)
+    driver = TerraformCLI(root, binary=project.environment().terraform, on_event=_progress, lock_seconds=_LOCK_SECONDS)
     driver.init()
     return driver
 
 
 def _progress(event: Event) -> None:
-    if event.kind == "interrupted" or (sys.stderr.isatty() and event.kind.startswith("apply_")):
+    if event.kind in ("interrupted", "state_lock_acquire") or (sys.stderr.isatty() and event.kind.startswith("apply_")):
         print(event.message, file=sys.stderr)
 
 

@@ -152,6 +152,7 @@ def generate(pipelines: Sequence[Pipeline], project: Project) -> Root:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
     _copy_modules({call.source for call in calls.values()}, made.folder / "modules")
+    _write(made.folder / ".gitignore", "*\n")  # nor may it get into a repository
     _write(made.file, text)
     return made
 
@@ -227,9 +228,15 @@ def _copy_modules(sources: Iterable[str], folder: Path) -> None:
             (fresh / source).mkdir(parents=True)
             for file in sorted((modules_folder() / source).glob("*.tf")):
                 shutil.copyfile(file, fresh / source / file.name)
+        if _contents(fresh) == _contents(folder):
+            return  # as good, and a deploy that runs beside this `glacier plan` may be reading them
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def _write(file: Path, text: str) -> None:

@@ -32,7 +32,7 @@ from glacier_prefect.errors import (
     UsageError,
     nearest,
 )
-from glacier_prefect.terraform_plan import Diagnostic, Event, Output, Plan, Version, data_loss
+from glacier_prefect.terraform_plan import Diagnostic, Event, Output, Plan, Version, data_loss, lost_folders
 
 OLDEST = (1, 7)  # the first with mock providers, which the modules' tests use; OpenTofu's 1.7 is its equal
 COMMANDS = ("version", "init", "validate", "plan", "show", "apply", "output", "state list")
@@ -43,6 +43,7 @@ INSTALL = {
 }
 
 _ROOM = 1 << 20  # bytes that must be free beside a state: Terraform rewrites it in place, and a full disk cuts it off
+_NO_ROOM = "no space left on device"  # as Terraform says it
 _POLL = 0.05  # seconds between two looks at what Terraform printed
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -56,7 +57,7 @@ class TerraformCLI:
         variables: Values of the root's variables; they go through a file that only its owner can read.
         environment: Variables of the environment beside those of this process.
         on_event: Called with every step of a plan or apply.
-        lock_seconds: How long to wait for the state's lock.
+        lock_seconds: How long to wait for the state's lock; a -lock-timeout in Terraform's own TF_CLI_ARGS goes before.
         stop_seconds: How long Terraform may take to stop after an interrupt, before it is killed.
 
     Example:
@@ -82,7 +83,7 @@ class TerraformCLI:
         self._variables = dict(variables or {})
         self._environment = dict(environment or {})
         self._on_event = on_event or (lambda event: None)
-        self._lock = {"lock_timeout": f"{lock_seconds}s"}
+        self._lock_seconds = lock_seconds
         self._stop_seconds = stop_seconds
 
     def version(self) -> Version:
@@ -102,7 +103,7 @@ class TerraformCLI:
         Args:
             backend: False leaves the backend alone, as for validating only.
         """
-        code, out, err = self._run("init", input=False, backend=backend, **self._lock)
+        code, out, err = self._run("init", input=False, backend=backend, lock_timeout=self._lock_timeout("init"))
         if code:
             raise self._failure("init", _boxes(err), err or out)
 
@@ -124,6 +125,9 @@ class TerraformCLI:
     def plan(self, *, destroy: bool = False, targets: Sequence[str] = ()) -> Plan:
         """Return a saved plan of what is to change; nothing is changed.
 
+        A bucket whose folder is gone is planned to be made again: Terraform does not look at the disk, and after a kill
+        in the middle of an apply takes for made what it had only begun.
+
         Args:
             destroy: Plan to destroy everything.
             targets: Addresses to keep to, with what they depend on.
@@ -132,6 +136,14 @@ class TerraformCLI:
             StateLocked: Someone else works on the state.
             TerraformFailed: Terraform cannot plan.
         """
+        saved = self._plan(destroy, targets)
+        lost = () if destroy else lost_folders(saved, self.folder)
+        if not lost:
+            return saved
+        saved.close()
+        return self._plan(destroy, targets, lost)
+
+    def _plan(self, destroy: bool, targets: Sequence[str], lost: Sequence[str] = ()) -> Plan:
         self._sweep()
         self._check_room()
         home = self.folder / ".terraform"
@@ -148,6 +160,7 @@ class TerraformCLI:
                 var_file=values if self._variables else None,
                 destroy=IsFlagged if destroy else None,
                 target=list(targets),
+                replace=list(lost),
             )
             values.unlink()
             if code not in (0, 2):
@@ -158,6 +171,7 @@ class TerraformCLI:
                 has_changes=code == 2,
                 json=self._json("show", str(path)),
                 warnings=tuple(said.diagnostics),
+                lost=tuple(lost),
             )
         except BaseException:
             shutil.rmtree(private, ignore_errors=True)
@@ -268,10 +282,14 @@ class TerraformCLI:
             on_line=lambda line: self._on_event(said.hear(line)),
             json=IsFlagged,
             input=False,
-            **self._lock,
+            lock_timeout=self._lock_timeout(command),
             **options,
         )
         return code, said, err
+
+    def _lock_timeout(self, command: str) -> str | None:
+        own = (self._environment.get(name, os.environ.get(name, "")) for name in _argument_variables(command))
+        return None if "-lock-timeout" in " ".join(own) else f"{self._lock_seconds}s"
 
     def _stopping(self) -> None:
         message = (
@@ -286,7 +304,7 @@ class TerraformCLI:
         name = Path(self.binary).name
         errors = [each for each in dict.fromkeys(diagnostics) if each.severity == "error"]
         for each in errors:
-            if each.summary == "Error acquiring the state lock":
+            if each.summary == "Error acquiring the state lock" and _NO_ROOM not in each.detail:
                 return self._locked(each, diagnostics)
             if each.summary.startswith("Saved plan "):  # is stale; does not match the given state
                 return PlanStale(
@@ -298,14 +316,17 @@ class TerraformCLI:
             _plain(rest)[-2000:].strip() or "it said nothing; maybe it was killed, or the disk is full"
         ]
         text = "\n  ".join([f"{name} {command} failed:", *lines])
+        hint = "make room on that disk" if _NO_ROOM in text else "remove the cause"
         if said is None:
-            return TerraformFailed(text, diagnostics)
-        done = f"Done before: {', '.join(said.done)}" if said.done else "Nothing was done before"
+            before = "" if command in ("output", "state list") else "Nothing was changed.\n"
+            return TerraformFailed(f"{text}\n{before}Hint: {hint} and do it again.", diagnostics)
+        nothing = "Nothing was done before" if errors else "It is not known to have done anything before"
+        done = f"Done before: {', '.join(said.done)}" if said.done else nothing
         kept, unsaved = "The state is kept", self.folder / "errored.tfstate"
         if unsaved.exists() and unsaved.stat().st_mtime >= said.since:
             kept = f"Terraform could not save the state in its place; look at {unsaved}, then `{name} state push` it"
         failed = ApplyFailed(
-            f"{text}\n{done}. {kept}.\nHint: remove the cause and do it again; it goes on from here.",
+            f"{text}\n{done}. {kept}.\nHint: {hint} and do it again; it goes on from here.",
             diagnostics,
         )
         failed.done, failed.failed = tuple(said.done), tuple(said.failed)
@@ -472,6 +493,11 @@ def _lines(process: subprocess.Popen[bytes], file: int) -> Iterator[str]:
             pass
     if begun:
         yield begun.decode(errors="replace")
+
+
+def _argument_variables(command: str) -> tuple[str, str]:
+    """Return the variables of the environment with arguments that Terraform puts before those that it is given."""
+    return "TF_CLI_ARGS", f"TF_CLI_ARGS_{command}"
 
 
 def _boxes(text: str) -> list[Diagnostic]:

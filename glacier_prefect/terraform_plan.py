@@ -5,11 +5,12 @@ Saved plans and what Terraform prints as JSON hold sensitive values in clear: `m
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 SENSITIVE = "(sensitive value)"
 
@@ -120,6 +121,7 @@ class Plan:
         has_changes: Whether applying it would do anything.
         json: What `terraform show -json` says of it, sensitive values in clear.
         warnings: What Terraform warned of.
+        lost: Addresses of buckets that are made again, since their folders are gone.
     """
 
     path: Path
@@ -127,6 +129,7 @@ class Plan:
     has_changes: bool
     json: dict[str, Any] = field(repr=False)
     warnings: tuple[Diagnostic, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @property
     def masked(self) -> dict[str, Any]:
@@ -163,7 +166,8 @@ def data_loss(plan: Plan | Mapping[str, Any]) -> list[str]:
         plan: A plan, or what `terraform show -json` says of one.
     """
     document = plan.json if isinstance(plan, Plan) else plan
-    tainted = {each["address"] for each in _resources(document.get("prior_state", {})) if each.get("tainted")}
+    gone = set(plan.lost) if isinstance(plan, Plan) else set()
+    gone |= {each["address"] for each in _resources(document.get("prior_state", {})) if each.get("tainted")}
     lost = []
     for resource in document.get("resource_changes", ()):
         change = resource["change"]
@@ -172,14 +176,33 @@ def data_loss(plan: Plan | Mapping[str, Any]) -> list[str]:
         if resource["type"] == "terraform_data":
             given = (change.get("before") or {}).get("input")
             # Terraform runs no destroy provisioner of a tainted resource, as a bucket is whose folder could not be made
-            holds_data = (
-                isinstance(given, Mapping) and given.get("holds_data") is True and resource["address"] not in tainted
-            )
+            holds_data = _holds_data(given) and resource["address"] not in gone
         else:
             holds_data = resource["type"] in DATA_TYPES
         if holds_data:
             lost.append(resource["address"])
     return lost
+
+
+def lost_folders(plan: Plan, root: Path) -> list[str]:
+    """Return the addresses of local buckets that a plan keeps though their folders are not there any more.
+
+    Args:
+        plan: A plan.
+        root: The root module's folder, which relative paths start from.
+    """
+    found = []
+    for each in plan.json.get("resource_changes", ()):
+        given = (each["change"].get("before") or {}).get("input") if each["type"] == "terraform_data" else None
+        if _holds_data(given) and each["change"]["actions"] in (["no-op"], ["update"]):
+            path = given.get("path")
+            if isinstance(path, str) and not os.path.lexists(root / path):
+                found.append(each["address"])
+    return found
+
+
+def _holds_data(given: Any) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(given, Mapping) and given.get("holds_data") is True
 
 
 def masked(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,12 +58,12 @@ def read_actual(api: Api, names: Iterable[tuple[str, str]]) -> Actual:
     blocks = sorted(name for kind, name in wanted if kind == "block")
     for some in _chunks(blocks):
         for block in api.pages("/block_documents/filter", {"block_documents": {"name": {"any_": some}}}):
-            fields = {"block_type": block["block_type"]["slug"], "data": block["data"]}
+            fields = {"block_type": block["block_type"]["slug"], "data": {**block["data"], **_references(block)}}
             found.append(Existing(kind="block", name=block["name"], id=block["id"], fields=fields))
     pools = sorted(name for kind, name in wanted if kind == "work_pool")
     for some in _chunks(pools):
         for pool in api.pages("/work_pools/filter", {"work_pools": {"name": {"any_": some}}}):
-            fields = {"type": pool["type"], "description": pool["description"]}
+            fields = {name: pool[name] for name in ("type", "description", "base_job_template")}
             found.append(
                 Existing(kind="work_pool", name=pool["name"], id=pool["id"], fields=fields, paused=pool["is_paused"])
             )
@@ -77,6 +77,15 @@ def read_actual(api: Api, names: Iterable[tuple[str, str]]) -> Actual:
     return Actual(
         objects={(each.kind, each.name): each for each in found if (each.kind, each.name) in wanted}, flows=flows
     )
+
+
+def _references(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a block that are saved blocks themselves, by name; Prefect gives what is in them instead."""
+    found = {}
+    for name, each in block["block_document_references"].items():
+        other = each["block_document"]
+        found[name] = {"$ref": {"block_document_slug": f"{other['block_type']['slug']}/{other['name']}"}}
+    return found
 
 
 def _deployment(given: Mapping[str, Any], flow: str) -> Existing:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from glacier_prefect import engine  # before Prefect, which reports its import unless it is told not to
+from glacier_prefect import prefect_api  # before Prefect, which reports its import unless it is told not to
 from glacier_prefect.errors import ApiRequired, DeployFailed
 
 # isort: split
@@ -22,9 +23,10 @@ PAGE = 200  # what a Prefect server gives at most
 
 
 class Api:
-    """The configured Prefect API.
+    """The Prefect API: the configured one, else that of the project's `glacier ui` while it answers.
 
     Attributes:
+        url: Where it is, without user and password; known once it is entered.
         writes: How many calls that change something were made.
 
     Example:
@@ -34,24 +36,26 @@ class Api:
 
     def __init__(self) -> None:
         self.writes = 0
-        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        url = engine.configured_api()
-        if url is None:
-            raise ApiRequired(
-                "Deploying needs a Prefect API, and none is configured.\n"
-                "Hint: set PREFECT_API_URL, or choose a Prefect profile that has one."
-            )
-        engine.check_api(url)
-        try:
-            self._client = self._stack.enter_context(get_client(sync_client=True))
-            self._client.raise_for_api_version_mismatch_once()
-        except RuntimeError as error:
-            self._stack.close()
-            raise DeployFailed(
-                f"The Prefect server is of another version: {error}\nHint: use a server and a client of one version."
-            ) from error
+        with contextlib.ExitStack() as stack:
+            url = stack.enter_context(prefect_api.chosen_api(Path.cwd()))
+            if url is None:
+                raise ApiRequired(
+                    "Deploying needs a Prefect API, and none is configured.\n"
+                    "Hint: set PREFECT_API_URL, choose a Prefect profile that has one, or start a server with "
+                    "`glacier ui`."
+                )
+            self.url = prefect_api.public(url)
+            self._client = stack.enter_context(get_client(sync_client=True))
+            try:
+                self._client.raise_for_api_version_mismatch_once()
+            except RuntimeError as error:
+                raise DeployFailed(
+                    f"The Prefect server is of another version: {error}\n"
+                    "Hint: use a server and a client of one version."
+                ) from error
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(

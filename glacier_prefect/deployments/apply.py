@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from glacier_prefect.blocks import Kind
 from glacier_prefect.deployments.actual import Existing
 from glacier_prefect.deployments.api import Api
 from glacier_prefect.deployments.changes import Change
@@ -17,6 +18,7 @@ from glacier_prefect.deployments.desired import SCHEDULE, Wanted
 from glacier_prefect.deployments.recovery import PATHS, finish, quoted, undo_after
 from glacier_prefect.deployments.state import Owned, Record, State
 from glacier_prefect.errors import DeployFailed
+from glacier_prefect.pools import Pool, merge
 
 
 def apply(
@@ -103,10 +105,14 @@ class _Writes:
         self._api, self._journal = api, state.journal
         self._flows = dict(flows)
         self._blocks: dict[str, tuple[str, str]] = {}
+        self._saved: dict[str, str] = {}
         self._ids: dict[tuple[str, str], str] = {}
 
     def make(self, changes: Sequence[Change]) -> dict[tuple[str, str], str]:
         """Create and update, and return the ids of what was created."""
+        for each in changes:  # before anything is written
+            if each.action != "delete" and each.wanted:
+                self._check_references(each.wanted.fields)
         creations = [each.wanted for each in changes if each.action == "create" and each.wanted]
         for kind in ("block", "work_pool"):
             for each in changes:
@@ -156,36 +162,71 @@ class _Writes:
         return str(answer["id"])
 
     def _create_block(self, wanted: Wanted) -> None:
-        slug, data = wanted.fields["block_type"], wanted.fields["data"]
-        type_id, schema_id = self._block_type(slug)
+        slug, data = wanted.fields["block_type"], self._with_ids(wanted.fields["data"])
+        type_id, schema_id = self._block_type(slug, wanted.once)
         body = {"name": wanted.name, "data": data, "block_type_id": type_id, "block_schema_id": schema_id}
         find = f"/block_types/slug/{slug}/block_documents/name/{wanted.name}"
-        self._create("block", wanted.name, "/block_documents/", body, find, {"data": data})
+        # of a saved block inside, what is in it comes back
+        match: dict[str, Any] = {"data": data} if data == wanted.fields["data"] else {"block_schema_id": schema_id}
+        self._create("block", wanted.name, "/block_documents/", body, find, match)
 
-    def _block_type(self, slug: str) -> tuple[str, str]:
+    def _block_type(self, slug: str, known: Mapping[str, Any]) -> tuple[str, str]:
+        """Return the ids of a block type and of its schema of the version that is installed here."""
         if slug not in self._blocks:
-            found = self._api.read("GET", f"/block_types/slug/{slug}")
-            schemas = found and self._api.read(
-                "POST",
-                "/block_schemas/filter",
-                {"block_schemas": {"block_type_id": {"any_": [found["id"]]}}, "limit": 1},
-            )
-            if not schemas:
-                raise DeployFailed(
-                    f"The Prefect server knows no block type {slug!r}.\n"
-                    "Hint: prefect block register -m prefect.filesystems"
-                )
-            self._blocks[slug] = found["id"], schemas[0]["id"]
+            block = Kind(place=known["class"], slug=slug, extra=known["extra"]).load() if known else None
+            found = self._schema(slug, block)
+            if found is None and block is not None:
+                block.register_type_and_schema()  # which is for everybody and stays, whatever comes of this deploy
+                found = self._schema(slug, block)
+            if found is None:
+                raise DeployFailed(f"The Prefect server knows no block type {slug!r}.\nHint: prefect block register")
+            self._blocks[slug] = found
         return self._blocks[slug]
 
-    def _create_pool(self, wanted: Wanted) -> None:
-        from prefect.workers.process import ProcessWorker
+    def _schema(self, slug: str, block: Any) -> tuple[str, str] | None:
+        kind = self._api.read("GET", f"/block_types/slug/{slug}")
+        if kind is None:
+            return None
+        of_it = {"block_schemas": {"block_type_id": {"any_": [kind["id"]]}}}
+        # a server is delivered with old ones, which it may even have added last
+        for schema in self._api.pages("/block_schemas/filter", of_it):
+            if block is None or schema["version"] == block.get_block_schema_version():
+                return kind["id"], schema["id"]
+        return None
 
-        body = {
-            **wanted.fields,
-            "name": wanted.name,
-            "base_job_template": ProcessWorker.get_default_base_job_template(),
+    def _with_ids(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a block's fields with references by id, which Prefect takes, in place of those by name."""
+        return {
+            name: {"$ref": {"block_document_id": self._saved_id(value["$ref"]["block_document_slug"])}}
+            if isinstance(value, Mapping) and "$ref" in value
+            else value
+            for name, value in data.items()
         }
+
+    def _check_references(self, value: Any) -> None:
+        """Raise if a saved block that something refers to is not there."""
+        if isinstance(value, Mapping):
+            if isinstance(reference := value.get("$ref"), Mapping) and "block_document_slug" in reference:
+                self._saved_id(reference["block_document_slug"])
+            for each in value.values():
+                self._check_references(each)
+
+    def _saved_id(self, reference: str) -> str:
+        if reference not in self._saved:
+            slug, _, name = reference.partition("/")
+            found = self._api.read("GET", f"/block_types/slug/{quoted(slug)}/block_documents/name/{quoted(name)}")
+            if found is None:
+                raise DeployFailed(
+                    f"There is no block {name!r} of type {slug!r} in Prefect, which the settings name.\n"
+                    "Hint: save it, or correct its name in glacier.toml."
+                )
+            self._saved[reference] = found["id"]
+        return self._saved[reference]
+
+    def _create_pool(self, wanted: Wanted) -> None:
+        template = wanted.once.get("base_job_template") or Pool(type=wanted.fields["type"]).template()
+        changes = wanted.fields.get("base_job_template", {})
+        body = {**wanted.fields, "name": wanted.name, "base_job_template": merge(template, changes)}
         key = quoted(wanted.name)
         match = {"description": wanted.fields["description"]}
         self._create("work_pool", wanted.name, "/work_pools/", body, f"/work_pools/{key}", match, key)
@@ -210,6 +251,8 @@ class _Writes:
 
     def _update(self, existing: Existing, fields: Mapping[str, Any]) -> None:
         before = {name: existing.fields[name] for name in fields}
+        if existing.kind == "block" and "data" in fields:
+            fields, before = ({**each, "data": self._with_ids(each["data"])} for each in (fields, before))
         key = quoted(existing.name) if existing.kind == "work_pool" else existing.id
         merge = {"merge_existing_data": True} if existing.kind == "block" else {}
         path = f"{PATHS[existing.kind]}/{key}"

@@ -10,6 +10,7 @@ from glacier_prefect.deployments.actual import Actual, Existing
 from glacier_prefect.deployments.desired import Wanted
 from glacier_prefect.deployments.state import Owned, Record
 from glacier_prefect.errors import DeployRefused
+from glacier_prefect.pools import updated
 
 PRUNE_LIMIT = 5
 ORDER = ("block", "work_pool", "deployment")
@@ -160,6 +161,9 @@ def _differing(wanted: Wanted, existing: Existing, owned: Owned | None) -> dict[
         old = existing.fields.get(name)
         if name == "job_variables":
             value = merged(old or {}, owned.fields.get(name, {}) if owned else {}, value)
+        if name == "base_job_template":
+            before = owned.fields.get(name, {}) if owned else {}
+            value = updated(old or {}, wanted.once.get(name, {}), before, value)
         if value != old:
             found[name] = value
     return found

@@ -6,7 +6,7 @@ What drives Terraform is passed in; None leaves infrastructure alone.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -58,6 +58,7 @@ class Planned:
     Attributes:
         changes: In Prefect.
         infrastructure: The saved plan of Terraform, None if infrastructure is left alone.
+        api: Where Prefect's API is.
         flows: Ids of flows by name.
         record: The present record.
         unfinished: Whether an earlier deploy was killed and is undone or finished first.
@@ -66,6 +67,7 @@ class Planned:
 
     changes: Sequence[Change]
     infrastructure: Plan | None
+    api: str
     flows: Mapping[str, str]
     record: Record
     unfinished: bool = False
@@ -102,6 +104,7 @@ def plan(
     return Planned(
         changes=changes,
         infrastructure=saved,
+        api=api.url,
         flows=actual.flows,
         record=record,
         unfinished=state.journal.exists(),
@@ -137,11 +140,15 @@ def deploy(
                 return planned
             if not confirm(planned):
                 return None
-            changes = planned.changes
-            if infrastructure is not None and planned.infrastructure is not None and planned.infrastructure.has_changes:
-                infrastructure.apply(planned.infrastructure, allow_data_loss=options.allow_data_loss)
-                changes, _, _ = _compared(api, state, desired(outputs_of(infrastructure)), options)
-            apply(api, state, changes, planned.record, planned.flows, "deploy")
+            changes, saved = planned.changes, planned.infrastructure
+            with contextlib.ExitStack() as notes:
+                if infrastructure is not None and saved is not None and saved.has_changes:
+                    with _noting("Nothing was changed in Prefect."):
+                        infrastructure.apply(saved, allow_data_loss=options.allow_data_loss)
+                    far = "The infrastructure is changed already and stays so; the next deploy goes on from there."
+                    notes.enter_context(_noting(far))
+                    changes, _, _ = _compared(api, state, desired(outputs_of(infrastructure)), options)
+                apply(api, state, changes, planned.record, planned.flows, "deploy")
             return planned
 
 
@@ -171,7 +178,9 @@ def rollback(
         kept = [each for each in record.objects if (each.kind, each.name) not in named]
         actual = read_actual(api, named)
         changes = compare(wanted, actual, record, prune=False)
-        planned = Planned(changes=changes, infrastructure=None, flows=actual.flows, record=record, recovered=recovered)
+        planned = Planned(
+            changes=changes, infrastructure=None, api=api.url, flows=actual.flows, record=record, recovered=recovered
+        )
         if not planned.has_changes:
             return planned
         if not confirm(planned):
@@ -215,7 +224,9 @@ def destroy(
         ]
         _check_others(api, changes)
         saved = infrastructure.plan(destroy=True) if infrastructure is not None else None
-        planned = Planned(changes=changes, infrastructure=saved, flows=actual.flows, record=record, recovered=recovered)
+        planned = Planned(
+            changes=changes, infrastructure=saved, api=api.url, flows=actual.flows, record=record, recovered=recovered
+        )
         with contextlib.closing(planned):
             if saved is not None and not allow_data_loss and (lost := data_loss(saved)):
                 raise DataLossRefused(
@@ -230,9 +241,20 @@ def destroy(
             if purge_history:
                 _purge_flows(api, changes, actual.flows)
             if infrastructure is not None and saved is not None:
-                infrastructure.apply(saved, allow_data_loss=allow_data_loss)
+                with _noting("In Prefect all is deleted; `glacier destroy` again goes on with the infrastructure."):
+                    infrastructure.apply(saved, allow_data_loss=allow_data_loss)
             state.forget()
             return planned
+
+
+@contextlib.contextmanager
+def _noting(note: str) -> Iterator[None]:
+    """Say with an error how far it came."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(note)
+        raise
 
 
 def _compared(

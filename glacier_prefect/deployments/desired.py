@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from glacier_prefect.blocks import Block
 from glacier_prefect.deployments.code import GitCode, LocalCode, code_hash
 from glacier_prefect.errors import ConfigurationError, NameTakenError, NotAvailableError
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.sources.local import LocalSink, LocalSource
+from glacier_prefect.pools import Pool
+from glacier_prefect.providers.base import exchange_location, location_provider
+from glacier_prefect.sources import Location
 
 SCHEDULE = "glacier"  # the slug of a deployment's one schedule that code owns
 
@@ -31,6 +34,8 @@ class Target:
         folder: The project's folder; entrypoints are relative to it.
         code: How code reaches the worker: "local" or "git".
         git: Where the worker clones from, None for the remote `origin`.
+        pool: The work pool.
+        exchange: Where runs leave results and frames for other machines; a pipeline's first bucket if None.
         settings: The environment's settings; other ones make each deployment another one.
     """
 
@@ -39,6 +44,8 @@ class Target:
     folder: Path
     code: str = "local"
     git: str | None = None
+    pool: Pool = field(default_factory=Pool)
+    exchange: Location | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def name(self, what: str) -> str:
@@ -46,7 +53,7 @@ class Target:
         return re.sub(r"[^a-z0-9]+", "-", f"glacier-{self.project}-{self.env}-{what}".lower()).strip("-")
 
     @property
-    def pool(self) -> str:
+    def pool_name(self) -> str:
         """The name of the work pool, as long as the infrastructure does not say it."""
         return f"glacier-{self.project}-{self.env}-pool"
 
@@ -89,7 +96,7 @@ def desired(pipelines: Iterable[Pipeline], target: Target, outputs: Mapping[str,
     if not pipelines:
         return []
     outputs = outputs or {}
-    pool = {"name": target.pool, "type": "process", **outputs.get("work_pool", {})}
+    pool = _pool(target, outputs)
     known: dict[str, Pipeline] = {}
     for each in pipelines:
         if known.setdefault(each.name, each) is not each:
@@ -98,21 +105,39 @@ def desired(pipelines: Iterable[Pipeline], target: Target, outputs: Mapping[str,
                 "Hint: a deployment is named after its pipeline; give one another name."
             )
     found = [*_blocks(pipelines, target)]
-    found.append(
-        Wanted(
-            kind="work_pool",
-            name=pool["name"],
-            fields={"type": pool["type"], "description": f"Made by Glacier for {target.project}, {target.env}."},
-        )
-    )
-    code = _code(target)
+    found.append(pool)
+    code = _code(target, pool.fields["type"])
     steps, identity = code.pull_steps(), code.identity()
-    found += [_deployment(each, target, pool["name"], outputs, steps, identity) for _, each in sorted(known.items())]
+    found += [_deployment(each, target, pool.name, outputs, steps, identity) for _, each in sorted(known.items())]
     return found
 
 
-def _code(target: Target) -> LocalCode | GitCode:
+def _pool(target: Target, outputs: Mapping[str, Any]) -> Wanted:
+    made = outputs.get("work_pool", {})
+    pool = target.pool
+    if (type := made.get("type", pool.type)) != pool.type:
+        pool = replace(pool, type=type, variables={})
+    template = pool.template()
+    fields = {
+        "type": pool.type,
+        "description": f"Made by Glacier for {target.project}, {target.env}.",
+        "base_job_template": pool.changes(template),
+    }
+    return Wanted(
+        kind="work_pool",
+        name=made.get("name", target.pool_name),
+        fields=json.loads(json.dumps(fields)),
+        once={"base_job_template": template},
+    )
+
+
+def _code(target: Target, pool: str) -> LocalCode | GitCode:
     if target.code == "local":
+        if pool != "process":
+            raise ConfigurationError(
+                f'code = "local" means that the worker has the project\'s folder, and runs of a work pool {pool!r} are '
+                'elsewhere.\nHint: code = "git".'
+            )
         return LocalCode(target.folder)
     if target.code == "git":
         return GitCode(target.folder, target.git)
@@ -122,21 +147,41 @@ def _code(target: Target) -> LocalCode | GitCode:
 
 
 def _blocks(pipelines: Iterable[Pipeline], target: Target) -> Iterable[Wanted]:
-    folders = {
-        location.full_bucket: str(location.folder)
-        for pipeline in pipelines
-        for location in pipeline.graph.locations
-        if isinstance(location, LocalSource | LocalSink)
-    }
-    taken: dict[str, str] = {}
-    for bucket, folder in sorted(folders.items()):
-        name = target.name(bucket)
-        if taken.setdefault(name, bucket) != bucket:
+    found: dict[str, tuple[str, Block]] = {}
+    listed = [results_block(each, target) for each in pipelines]
+    wanted = [(each[0], each[0], each[1]) for each in listed if each is not None]
+    for location in (each for pipeline in pipelines for each in pipeline.graph.locations):
+        if (made := location_provider(location).resolved().storage(location.bucket)) is not None:
+            wanted.append((target.name(location.full_bucket), location.full_bucket, made))
+    for name, bucket, block in wanted:
+        if found.setdefault(name, (bucket, block)) != (bucket, block):
             raise NameTakenError(
-                f"The buckets {taken[name]!r} and {bucket!r} would have one block, {name!r}: names of blocks have only "
-                "small letters, digits and '-'.\nHint: rename one."
+                f"The buckets {found[name][0]!r} and {bucket!r} would have one block, {name!r}: names of blocks have "
+                "only small letters, digits and '-', and do not name the provider.\nHint: rename one."
             )
-        yield Wanted(kind="block", name=name, fields={"block_type": "local-file-system", "data": {"basepath": folder}})
+    for name, (_, block) in sorted(found.items()):
+        block.kind.load()  # says which extra is missing before anything is changed
+        fields = {"block_type": block.kind.slug, "data": block.document()}
+        yield Wanted(
+            kind="block", name=name, fields=fields, once={"class": block.kind.place, "extra": block.kind.extra}
+        )
+
+
+def results_block(pipeline: Pipeline, target: Target) -> tuple[str, Block] | None:
+    """Return name and content of the block in which a pipeline's runs store results, None if it has no cloud bucket.
+
+    On a disk nothing is stored: another worker there would find it, but one elsewhere would not.
+
+    Args:
+        pipeline: The pipeline.
+        target: Where it is deployed to.
+    """
+    place = exchange_location(pipeline.graph.locations, target.exchange)
+    if place is None:
+        return None
+    location, base = place
+    block = location_provider(location).resolved().storage(location.bucket, f"{base}.glacier/results/{pipeline.name}")
+    return None if block is None else (target.name(f"results-{pipeline.name}"), block)
 
 
 def _deployment(
@@ -156,6 +201,8 @@ def _deployment(
         )
     variables = {**outputs.get("job_variables", {}), **outputs.get("pipeline_job_variables", {}).get(pipeline.name, {})}
     ours = {"GLACIER_ENV": target.env, "GLACIER_PROJECT": target.project}
+    if (results := results_block(pipeline, target)) is not None:
+        ours["PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"] = f"{results[1].kind.slug}/{results[0]}"
     variables["env"] = {**variables.get("env", {}), **ours}
     schedule = None
     if pipeline.schedule is not None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from glacier_prefect.disk import naming, sync_folder
+
 
 class Journal:
     """Each write of a deploy, noted on disk before and after it is made. Only its owner can read it, since it holds
@@ -29,8 +31,12 @@ class Journal:
         """Start the journal of a deploy."""
         self._path.unlink(missing_ok=True)
         self._count = 0
-        self._append({"event": "begin", **note})
-        sync_folder(self._path.parent)
+        try:
+            self._append({"event": "begin", **note})
+            sync_folder(self._path.parent)
+        except BaseException:
+            self._path.unlink(missing_ok=True)
+            raise
 
     def intend(self, what: str, undo: Mapping[str, Any] | None) -> int:
         """Note what is going to be done and how to undo it; returns its number."""
@@ -65,26 +71,19 @@ class Journal:
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         # A line that a kill cut off ends with no newline: begin on one of our own.
-        with os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as file:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        with naming(self._path), os.fdopen(os.open(self._path, flags, 0o600), "r+b", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             cut = b""
             if size:
                 file.seek(size - 1)
                 cut = b"" if file.read(1) == b"\n" else b"\n"
-            file.write(cut + json.dumps(entry).encode() + b"\n")
-            file.flush()
+            line = cut + json.dumps(entry).encode() + b"\n"
+            while line:  # on a disk that is nearly full a part may be written first
+                line = line[file.write(line) :]
             os.fsync(file.fileno())
 
 
 def created(entries: Sequence[Mapping[str, Any]]) -> dict[int, str | None]:
     """Return the ids that finished writes noted, by their number."""
     return {each["number"]: each["id"] for each in entries if each["event"] == "done"}
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,6 +21,7 @@ def tree(planned: Planned, project: str, env: str) -> dict[str, Any]:
         "version": VERSION,
         "project": project,
         "environment": env,
+        "api": planned.api,
         "record": planned.record.number,
         "has_changes": planned.has_changes,
         "unfinished": planned.unfinished,
@@ -108,7 +109,7 @@ def _branches(shown: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, list[
         fields = each["fields"].items()
         details = [f"{path}: {_short(values['old'])} -> {_short(values['new'])}" for path, values in fields]
         prefect.append((row, details))
-    return [("infrastructure", infrastructure), ("Prefect", prefect)]
+    return [("infrastructure", infrastructure), (f"Prefect, {shown['api']}", prefect)]
 
 
 def _summary(shown: Mapping[str, Any]) -> str:

@@ -22,7 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from glacier_prefect.deployments.journal import Journal, sync_folder
+from glacier_prefect.deployments.journal import Journal
+from glacier_prefect.disk import naming, sync_folder
 from glacier_prefect.errors import ConfigurationError, DeployLocked, UsageError
 
 VERSION = 1
@@ -81,6 +82,7 @@ class State:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.journal = Journal(folder / "journal.jsonl")
+        self._held = False
 
     def numbers(self) -> list[int]:
         """Return the numbers of all records, oldest first."""
@@ -123,6 +125,10 @@ class State:
         """Write a record; it is there as a whole or not at all."""
         document = {"version": VERSION, **asdict(record)}
         file = self.folder / "history" / f"{record.number}.json"
+        with naming(file):
+            self._write(file, document)
+
+    def _write(self, file: Path, document: Mapping[str, Any]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor, made = tempfile.mkstemp(dir=file.parent)
         try:
@@ -145,11 +151,14 @@ class State:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the environment's lock.
+        """Hold the environment's lock; within itself once more.
 
         Raises:
             DeployLocked: Another deploy holds it.
         """
+        if self._held:
+            yield
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "lock"
         while True:
@@ -161,19 +170,24 @@ class State:
                 who = file.read().strip() or "another process"
                 file.close()
                 raise DeployLocked(
-                    f"{who} is deploying this environment. Nothing was done.\nHint: wait until that is finished."
+                    f"{who} is deploying this environment. Nothing was done.\n"
+                    "Hint: wait until that is finished; a process that is gone holds nothing."
                 ) from None
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 break
             file.close()  # whoever held it has removed the file meanwhile
         with file:
-            file.truncate(0)
             command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]])
-            file.write(f"{_user()} on {socket.gethostname()}, process {os.getpid()} ({command})")
-            file.flush()
+            since = datetime.now(UTC).isoformat(" ", "seconds")
+            who = f"{_user()} on {socket.gethostname()}, process {os.getpid()} ({command}), since {since},"
+            with contextlib.suppress(OSError):  # on a full disk nobody can be told, but the lock holds
+                os.truncate(path, 0)
+                os.write(file.fileno(), who.encode())
+            self._held = True
             try:
                 yield
             finally:
+                self._held = False
                 if not self.numbers() and not self.journal.exists():
                     path.unlink(missing_ok=True)
                     with contextlib.suppress(OSError):

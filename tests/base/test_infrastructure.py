@@ -270,9 +270,10 @@ def test_the_folder_is_the_owners_and_the_state_in_it_stays(folder: Path) -> Non
     assert stat.S_IMODE(made.folder.stat().st_mode) == stat.S_IMODE(made.folder.parent.stat().st_mode) == 0o700
     (made.folder / "terraform.tfstate").write_text("the state")
     (made.folder / "modules" / "local" / "old").mkdir()
+    (made.folder / "modules" / "local" / "old" / "main.tf").touch()
     generated()
     assert (made.folder / "terraform.tfstate").read_text() == "the state"
-    assert sorted(os.listdir(made.folder)) == ["main.tf.json", "modules", "terraform.tfstate"]
+    assert sorted(os.listdir(made.folder)) == [".gitignore", "main.tf.json", "modules", "terraform.tfstate"]
     assert sorted(os.listdir(made.folder / "modules" / "local")) == ["bucket", "work_pool"]
 
 

@@ -291,6 +291,29 @@ def test_apply_refuses_data_loss_unless_it_is_allowed(tmp_path: Path) -> None:
     assert cli.state_list() == []
 
 
+def test_a_bucket_whose_folder_is_gone_is_made_again_and_that_loses_no_data(tmp_path: Path) -> None:
+    cli = ready(
+        tmp_path,
+        """
+        resource "terraform_data" "bucket" {
+          input = { holds_data = true, path = "data/it" }
+          provisioner "local-exec" { command = "mkdir -p data/it" }
+        }
+        """,
+    )
+    cli.apply(cli.plan())
+    (tmp_path / "data/it").rmdir()
+    with cli.plan() as plan:
+        assert plan.lost == ("terraform_data.bucket",)
+        assert [each["change"]["actions"] for each in plan.changes] == [["delete", "create"]]
+        assert cli.apply(plan)
+    assert (tmp_path / "data/it").is_dir()
+    assert not cli.plan().has_changes
+    (tmp_path / "data/it").rmdir()
+    with cli.plan(destroy=True) as plan:
+        assert plan.lost == ()
+
+
 def test_terraform_is_told_of_allowed_data_loss_by_this_apply_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,6 +482,30 @@ def test_full_disk_is_noticed_before_terraform_could_cut_off_its_state(tmp_path:
     assert "There is no room for Terraform's state in" in done.stderr
     assert "Hint: make room on that disk." in done.stderr
     assert (tmp_path / "terraform.tfstate").read_bytes() == before
+
+
+def test_a_lock_that_a_full_disk_prevents_is_not_taken_for_someone_elses(tmp_path: Path) -> None:
+    full = program(
+        tmp_path / "terraform",
+        f'[ "$1" = plan ] || exec "{TERRAFORM}" "$@"\n'
+        'echo \'{"type": "diagnostic", "diagnostic": {"severity": "error", "summary": '
+        '"Error acquiring the state lock", "detail": "write x: no space left on device"}}\'; exit 1',
+    )
+    with pytest.raises(TerraformFailed, match="make room on that disk") as failed:
+        ready(tmp_path / "root", NUMBERS, binary=str(full)).plan()
+    assert not isinstance(failed.value, StateLocked)
+
+
+def test_a_wait_for_the_lock_that_terraforms_own_variables_set_is_not_overruled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = tmp_path / "said"
+    spy = program(tmp_path / "terraform", f'echo "$@" >> "{said}"\nexec "{TERRAFORM}" "$@"')
+    monkeypatch.setenv("TF_CLI_ARGS_plan", "-lock-timeout=1s")
+    ready(tmp_path / "root", NUMBERS, binary=str(spy), lock_seconds=7).plan()
+    lines = {line.split()[0]: line for line in said.read_text().splitlines()}
+    assert "-lock-timeout=7s" in lines["init"]
+    assert "-lock-timeout" not in lines["plan"]
 
 
 def test_state_that_could_not_be_saved_in_its_place_is_pointed_to(tmp_path: Path) -> None:
