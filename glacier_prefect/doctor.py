@@ -1,4 +1,4 @@
-"""What `glacier doctor` checks. It looks, and changes nothing.
+"""What `glacier doctor` checks. It looks, and changes nothing but for one object that it removes again.
 
 The list is closed, each check has an id that stays:
 
@@ -14,6 +14,10 @@ The list is closed, each check has an id that stays:
 - `disk`: there is room on its disk.
 - `hard_links`: its file system has hard links, under which local files are read.
 - `leftovers`: how much space handed-over frames and cached results take.
+- `credentials`: which credentials of each cloud would be used, and until when.
+- `buckets`: pipelines can read and write the buckets that they use; a small object is written and removed.
+- `left_behind`: how much expired frames and unfinished writes take in these buckets.
+- `work_pool`: the environment's work pool takes runs and has a worker.
 """
 
 from __future__ import annotations
@@ -28,13 +32,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from glacier_prefect import __version__
+from glacier_prefect import __version__, doctor_clouds
+from glacier_prefect.doctor_clouds import Status
 from glacier_prefect.environments import find_project, shown
 from glacier_prefect.errors import ConfigurationError, GlacierError, TerraformMissing
 from glacier_prefect.providers import LocalProvider
-from glacier_prefect.providers.base import environment_provider
+from glacier_prefect.providers.base import CloudProvider, environment_provider
 from glacier_prefect.ui import project_folder, read_note
 
 if TYPE_CHECKING:
@@ -49,8 +54,6 @@ _REASONS = {
     "sqlalchemy": "with 2.1 the server of Prefect 3.8 gave foreign-key errors",
     "prefect": "Glacier leans on parts of Prefect's engine that change with its minor versions",
 }
-
-Status = Literal["ok", "warning", "failed", "skipped"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +104,13 @@ class _Patient:
     @cached_property
     def api(self) -> _Api | None:
         """The Prefect API that runs use, None if there is none."""
-        from glacier_prefect import engine
+        from glacier_prefect import prefect_api
 
-        if (url := engine.configured_api()) is not None:
-            shown = engine.public(url)
+        if (url := prefect_api.configured_api()) is not None:
+            shown = prefect_api.public(url)
             try:
-                engine.check_api(url)
-                return _Api(shown, engine.server_version(url))
+                prefect_api.check_api(url)
+                return _Api(shown, prefect_api.server_version(url))
             except GlacierError as error:
                 return _Api(shown, found=("failed", *_parts(error)))
         server = read_note(project_folder(Path.cwd()))
@@ -118,6 +121,19 @@ class _Patient:
             return _Api(shown, server.prefect)
         state = "does not answer" if server.is_alive() else "is gone"
         return _Api(shown, found=("warning", f"{shown}, {state}; runs go without it", "glacier ui --stop, glacier ui"))
+
+    @cached_property
+    def clouds(self) -> dict[str, CloudProvider]:
+        """Providers of the environment that are clouds; none if it cannot be made, which `environment` says."""
+        try:
+            return doctor_clouds.cloud_providers(*doctor_clouds.environment_of(Path.cwd()))
+        except GlacierError:
+            return {}
+
+    @cached_property
+    def buckets(self) -> list[doctor_clouds.Bucket]:
+        """Buckets in clouds that the project's pipelines use."""
+        return doctor_clouds.project_buckets()
 
     @cached_property
     def base(self) -> Path | None:
@@ -339,6 +355,42 @@ def _sizes(folder: Path) -> Iterator[int]:
                 yield file.st_size if file.st_nlink == 1 else 0  # a hard link is the data's own file
 
 
+# -- clouds ------------------------------------------------------------------------------------------------------------
+
+
+def _in_clouds(check: Callable[[_Patient], _Found]) -> Callable[[_Patient], _Found]:
+    def checked(patient: _Patient) -> _Found:
+        return check(patient) if patient.clouds else ("skipped", "the environment has no provider that is a cloud", "")
+
+    return checked
+
+
+@_in_clouds
+def _credentials(patient: _Patient) -> _Found:
+    return doctor_clouds.check_credentials(patient.clouds)
+
+
+@_in_clouds
+def _buckets(patient: _Patient) -> _Found:
+    return doctor_clouds.check_buckets(patient.buckets)
+
+
+@_in_clouds
+def _left_behind(patient: _Patient) -> _Found:
+    return doctor_clouds.check_leftovers(patient.buckets, _size)
+
+
+@_in_clouds
+def _work_pool(patient: _Patient) -> _Found:
+    from glacier_prefect import prefect_api
+
+    if (url := prefect_api.configured_api()) is None:
+        return "skipped", "no Prefect API is configured", ""
+    if patient.api is not None and patient.api.found is not None:
+        return "skipped", "the Prefect API cannot be used", ""
+    return doctor_clouds.check_work_pool(*doctor_clouds.environment_of(Path.cwd()), url)
+
+
 def _size(count: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
@@ -368,4 +420,8 @@ _CHECKS: dict[str, Callable[[_Patient], _Found]] = {
     "disk": _on_disk(_disk),
     "hard_links": _on_disk(_hard_links),
     "leftovers": _on_disk(_leftovers),
+    "credentials": _credentials,
+    "buckets": _buckets,
+    "left_behind": _left_behind,
+    "work_pool": _work_pool,
 }

@@ -16,8 +16,14 @@
     ├── DataError                  (ValueError)  the data is not what was declared
     │   ├── CheckError                           a check on rows failed; nothing was published
     │   ├── SchemaError                          columns or types differ from the declared schema
+    │   ├── UnreadableError                      a file is damaged, cut short, or of another format
     │   └── TravelError            (TypeError)   a value that cannot leave the process
     ├── SourceNotFoundError        (FileNotFoundError)
+    ├── SourceChangedError         (RuntimeError)  what is read was replaced each time that it was read
+    ├── StoreError                 (OSError)  a store refused a call, or did not answer it
+    │   ├── BucketNotFoundError                  (SourceNotFoundError)  there is no such bucket
+    │   ├── StoreDenied            (PermissionError)  the credentials in use may not do it, or are no longer good
+    │   └── StoreUnreachable       (ConnectionError)  it did not answer, or only with errors, until patience ended
     ├── SinkExistsError            (FileExistsError)
     ├── NotAvailableError          (RuntimeError)  exists in Glacier, not in this version or installation
     ├── ApiUnreachable             (ConnectionError)  a configured Prefect API does not answer
@@ -110,12 +116,36 @@ class SchemaError(DataError):
     """Columns or types differ from the declared schema."""
 
 
+class UnreadableError(DataError):
+    """A file is damaged, cut short, or of another format."""
+
+
 class TravelError(DataError, TypeError):
     """A value cannot leave the process."""
 
 
 class SourceNotFoundError(GlacierError, FileNotFoundError):
     """A source has no data at its location."""
+
+
+class SourceChangedError(GlacierError, RuntimeError):
+    """What is read was replaced each time that it was read."""
+
+
+class StoreError(GlacierError, OSError):
+    """A store refused a call, or did not answer it."""
+
+
+class BucketNotFoundError(StoreError, SourceNotFoundError):
+    """There is no such bucket or container."""
+
+
+class StoreDenied(StoreError, PermissionError):
+    """The credentials in use may not do what was asked, or are no longer good."""
+
+
+class StoreUnreachable(StoreError, ConnectionError):
+    """A store did not answer, or only with errors, until patience ended."""
 
 
 class SinkExistsError(GlacierError, FileExistsError):

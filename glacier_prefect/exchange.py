@@ -19,6 +19,7 @@ import pickle
 import shutil
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,12 @@ from glacier_prefect import run_context
 from glacier_prefect.errors import ArgumentsError, DataError, TravelError
 from glacier_prefect.sources.checks import check_storable
 from glacier_prefect.sources.leases import Lease, sweep
+from glacier_prefect.sources.steady import steadily
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from glacier_prefect.sources.shared import Shared
 
 EXCHANGE_TTL_DAYS = 7.0
 _numbers = itertools.count()
@@ -48,6 +52,7 @@ class FrameLocation:
         size: Bytes of the file.
         checksum: BLAKE2b of the file, so that equal frames are recognised whatever their name.
         eager: Whether the task gave a DataFrame, which is then what the next one gets.
+        shared: Where other machines find a copy; None if it is only here.
     """
 
     uri: str
@@ -56,23 +61,37 @@ class FrameLocation:
     size: int
     checksum: str
     eager: bool = False
+    shared: Shared | None = None
+
+    def exists(self) -> bool:
+        """Whether the frame is there still."""
+        return os.path.exists(self.uri) or (
+            self.shared is not None and self.shared.size(os.path.basename(self.uri)) is not None
+        )
 
     def open(self) -> pl.LazyFrame | pl.DataFrame:
         """Return a scan of the frame (or the DataFrame, if that is what was handed over)."""
         import polars as pl
 
+        name, away = os.path.basename(self.uri), None
         try:
-            size = os.stat(self.uri).st_size
+            size: int | None = os.stat(self.uri).st_size
         except FileNotFoundError:
+            away = self.shared
+            size = None if away is None else away.size(name)
+        if size is None:
             raise DataError(
                 f"The handed-over frame {self.uri} is gone; it is kept until its process ends, or for "
                 f"{EXCHANGE_TTL_DAYS:g} days under a Prefect API.\nHint: run the pipeline again."
-            ) from None
+            )
         if size != self.size:
             raise DataError(
                 f"The handed-over frame {self.uri} has {size} bytes, and had {self.size} when it was written."
             )
-        scan = pl.scan_parquet(self.uri, glob=False, hive_partitioning=False)
+        if away is None:
+            scan = pl.scan_parquet(self.uri, glob=False, hive_partitioning=False)
+        else:
+            scan = away.scan(name)
         return scan.collect() if self.eager else scan
 
 
@@ -102,10 +121,15 @@ def hand_over(
     folder = context.cache / "frames" if keep else Path(context.exchange)
     folder.mkdir(parents=True, exist_ok=True)
     name = context.token if keep else context.token.removeprefix(f"{context.run_id}-")
-    file = folder / f"{name}-{os.getpid()}-{next(_numbers)}.parquet"
-    lazy.sink_parquet(file, sync_on_close=None)
+    shared = context.kept if keep else context.shared
+    here = f"{os.getpid()}-{next(_numbers)}"
+    unique = here if shared is None else f"{here}-{uuid.uuid4().hex[:12]}"  # processes of two machines may have one id
+    file = folder / f"{name}-{unique}.parquet"
+    steadily(lazy, lambda lazy: lazy.sink_parquet(file, sync_on_close=None))
     with open(file, "rb") as opened:
         checksum = hashlib.file_digest(opened, "blake2b").hexdigest()[:32]
+    if shared is not None:
+        shared.put(file)
     rows = pl.scan_parquet(file, glob=False).select(pl.len()).collect().item()
     return FrameLocation(
         uri=str(file),
@@ -114,6 +138,7 @@ def hand_over(
         size=file.stat().st_size,
         checksum=checksum,
         eager=eager,
+        shared=shared,
     )
 
 

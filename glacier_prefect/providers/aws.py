@@ -6,34 +6,70 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from glacier_prefect.providers.base import Provider
+from glacier_prefect.blocks import Block, Kind, Saved
+from glacier_prefect.credentials.aws import AWSCredentials
+from glacier_prefect.providers.base import CloudProvider
 from glacier_prefect.sources.base import Sink, Source
 from glacier_prefect.sources.s3 import S3Sink, S3Source
 
+CREDENTIALS = Kind(place="prefect_aws:AwsCredentials", slug="aws-credentials", extra="aws")
+BUCKET = Kind(place="prefect_aws:S3Bucket", slug="s3-bucket", extra="aws")
+
 
 @dataclass(frozen=True, kw_only=True)
-class AWSProvider(Provider):
+class AWSProvider(CloudProvider):
     """Amazon Web Services.
 
+    Credentials are looked for in this order: a web identity token (`AWS_WEB_IDENTITY_TOKEN_FILE`), the role of the ECS
+    task or EC2 instance; the profile; the Prefect block; the secret; `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
+    `AWS_SESSION_TOKEN`; the default profile.
+
     Attributes:
-        region: AWS region, as in "us-east-1" (`AWS_REGION`, `AWS_DEFAULT_REGION`).
+        region: AWS region, as in "us-east-1" (`AWS_REGION`, `AWS_DEFAULT_REGION`); else that of the profile.
         profile: Profile of the AWS configuration files (`AWS_PROFILE`).
-        endpoint_url: Address of an S3-compatible store (`AWS_ENDPOINT_URL`).
+        endpoint_url: Address of an S3-compatible store (`AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`).
+        credentials_block: Name of a Prefect block AwsCredentials (`GLACIER_AWS_CREDENTIALS_BLOCK`).
+        credentials_secret: Name of a `Secret` that is a JSON object with aws_access_key_id and aws_secret_access_key
+            (`GLACIER_AWS_CREDENTIALS_SECRET`).
     """
 
     name: ClassVar[str] = "aws"
     variables: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
         "profile": ("AWS_PROFILE",),
-        "endpoint_url": ("AWS_ENDPOINT_URL",),
+        "endpoint_url": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        "credentials_block": ("GLACIER_AWS_CREDENTIALS_BLOCK",),
+        "credentials_secret": ("GLACIER_AWS_CREDENTIALS_SECRET",),
     }
+    work_pools: ClassVar[tuple[str, ...]] = ("ecs", "ecs:push", "kubernetes", "process")
 
     region: str | None = None
     profile: str | None = None
-    endpoint_url: str | None = None
+
+    @property
+    def credentials(self) -> AWSCredentials:
+        return AWSCredentials(region=self.region, profile=self.profile, **self._access())
+
+    def storage(self, bucket: str, folder: str = "") -> Block:
+        data: dict[str, Any] = {"bucket_name": self.bucket_prefix + bucket, "credentials": self.block_of_credentials()}
+        return Block(kind=BUCKET, data={**data, "bucket_folder": folder})
+
+    def block_of_credentials(self) -> Block | Saved:
+        if self.credentials_block:
+            return Saved(kind=CREDENTIALS, name=self.credentials_block)
+        client = {"endpoint_url": self.endpoint_url}
+        data = {"region_name": self.region, "profile_name": self.profile, "aws_client_parameters": client}
+        return Block(kind=CREDENTIALS, data=data)
+
+    def _job_variables(self, type: str) -> Mapping[str, Any]:
+        known = {"aws_credentials": {"region_name": self.region}}
+        return known if type == "ecs" and self.region else {}  # a worker is somewhere else, and has no profile of ours
+
+    def secret(self, name: str) -> str:
+        return self._opener(self.credentials).secret(name)
 
     def _source(self, **settings: Any) -> Source:
-        return S3Source(**settings, region=self.region)
+        return S3Source(**settings, region=self.region, profile=self.profile, **self._access())
 
     def _sink(self, **settings: Any) -> Sink:
-        return S3Sink(**settings, region=self.region)
+        return S3Sink(**settings, region=self.region, profile=self.profile, **self._access())

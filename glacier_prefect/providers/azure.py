@@ -2,45 +2,137 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from glacier_prefect.providers.base import Provider
+from glacier_prefect.blocks import Block, Kind, Saved
+from glacier_prefect.credentials.azure import AzureCredentials, connection_settings
+from glacier_prefect.environments import environment_name, find_project, first_variable
+from glacier_prefect.errors import ConfigurationError
+from glacier_prefect.providers.base import CloudProvider
 from glacier_prefect.sources.azure import AzureBlobSink, AzureBlobSource
 from glacier_prefect.sources.base import Sink, Source
 
+CREDENTIALS = Kind(
+    place="prefect_azure:AzureBlobStorageCredentials", slug="azure-blob-storage-credentials", extra="azure"
+)
+CONTAINER = Kind(place="prefect_azure:AzureBlobStorageContainer", slug="azure-blob-storage-container", extra="azure")
+LONGEST_ACCOUNT = 24  # Azure's rule; letters and digits, and the name is one for the whole world
+
 
 @dataclass(frozen=True, kw_only=True)
-class AzureProvider(Provider):
+class AzureProvider(CloudProvider):
     """Microsoft Azure; a bucket is a container of the storage account.
+
+    Credentials are looked for in this order: a federated token (`AZURE_FEDERATED_TOKEN_FILE` with `AZURE_CLIENT_ID` and
+    `AZURE_TENANT_ID`), a managed identity; the Prefect block; the secret; `AZURE_STORAGE_CONNECTION_STRING`,
+    `AZURE_STORAGE_KEY` (or `AZURE_STORAGE_ACCOUNT_KEY`), `AZURE_STORAGE_SAS_TOKEN`; `AZURE_CLIENT_SECRET` or
+    `AZURE_CLIENT_CERTIFICATE_PATH` with `AZURE_CLIENT_ID` and `AZURE_TENANT_ID`; the login of `az`.
 
     Attributes:
         resource_group: Resource group of the storage account (`AZURE_RESOURCE_GROUP`).
         location: Azure region, as in "eastus" (`AZURE_LOCATION`).
-        storage_account: Name of the storage account (`AZURE_STORAGE_ACCOUNT_NAME`).
+        storage_account: Name of the storage account (`AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT`, or that of
+            `AZURE_STORAGE_CONNECTION_STRING`); else derived from the names of the project and the environment.
+        key_vault: Name or URL of the Key Vault with secrets (`AZURE_KEY_VAULT_URL`, `AZURE_KEY_VAULT_NAME`).
+        endpoint_url: Address of the blob service where it is not Azure's own, as that of an emulator
+            (`AZURE_STORAGE_ENDPOINT`, `AZURE_STORAGE_SERVICE_ENDPOINT`, or that of `AZURE_STORAGE_CONNECTION_STRING`).
+        credentials_block: Name of a Prefect block AzureBlobStorageCredentials (`GLACIER_AZURE_CREDENTIALS_BLOCK`).
+        credentials_secret: Name of a `Secret` that is a JSON object with account_key, sas_token, connection_string, or
+            tenant_id, client_id and client_secret (`GLACIER_AZURE_CREDENTIALS_SECRET`).
     """
 
     name: ClassVar[str] = "azure"
     variables: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "resource_group": ("AZURE_RESOURCE_GROUP",),
         "location": ("AZURE_LOCATION",),
-        "storage_account": ("AZURE_STORAGE_ACCOUNT_NAME",),
+        "storage_account": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"),
+        "key_vault": ("AZURE_KEY_VAULT_URL", "AZURE_KEY_VAULT_NAME"),
+        "endpoint_url": ("AZURE_STORAGE_ENDPOINT", "AZURE_STORAGE_SERVICE_ENDPOINT"),
+        "credentials_block": ("GLACIER_AZURE_CREDENTIALS_BLOCK",),
+        "credentials_secret": ("GLACIER_AZURE_CREDENTIALS_SECRET",),
     }
+    work_pools: ClassVar[tuple[str, ...]] = (
+        "azure-container-instance",
+        "azure-container-instance:push",
+        "kubernetes",
+        "process",
+    )
 
     resource_group: str | None = None
     location: str | None = None
     storage_account: str | None = None
+    key_vault: str | None = None
+
+    @classmethod
+    def _from_variables(cls) -> dict[str, Any]:
+        said = connection_settings(os.environ.get("AZURE_STORAGE_CONNECTION_STRING", ""))
+        said = {name: said[name] for name in ("storage_account", "endpoint_url") if name in said}  # not its secrets
+        return {**said, **super()._from_variables()}
+
+    @property
+    def account(self) -> str | None:
+        """The storage account: given, by variable, or derived from project and environment; None without a project."""
+        if (given := self.storage_account or first_variable(*self.variables["storage_account"])) is not None:
+            return given
+        project = find_project().name
+        return None if project is None else account_name(project, environment_name())
+
+    @property
+    def credentials(self) -> AzureCredentials:
+        return AzureCredentials(storage_account=self.account, **self._access())
+
+    def storage(self, bucket: str, folder: str = "") -> Block:
+        data: dict[str, Any] = {"container_name": self.bucket_prefix + bucket, "base_folder": folder or None}
+        return Block(kind=CONTAINER, data={**data, "credentials": self.block_of_credentials()})
+
+    def block_of_credentials(self) -> Block | Saved:
+        if self.credentials_block:
+            return Saved(kind=CREDENTIALS, name=self.credentials_block)
+        if not self.endpoint_url and not self.account:
+            raise ConfigurationError(
+                "AzureProvider needs storage_account=, or the environment variable AZURE_STORAGE_ACCOUNT_NAME."
+            )
+        url = self.endpoint_url or f"https://{self.account}.blob.core.windows.net"
+        return Block(kind=CREDENTIALS, data={"account_url": url})
+
+    def _job_variables(self, type: str) -> Mapping[str, Any]:
+        here = type.startswith("azure-container-instance") and self.resource_group
+        return {"resource_group_name": self.resource_group} if here else {}
+
+    def secret(self, name: str) -> str:
+        vault = self.key_vault or first_variable(*self.variables["key_vault"])
+        if vault is None:
+            raise ConfigurationError(
+                f"AzureProvider needs key_vault=, or the environment variable AZURE_KEY_VAULT_URL, to read {name!r}."
+            )
+        return self._opener(self.credentials).secret(
+            name, vault if "://" in vault else f"https://{vault}.vault.azure.net"
+        )
 
     def _source(self, **settings: Any) -> Source:
-        return AzureBlobSource(**settings, **self._place())
+        return AzureBlobSource(**settings, **self._place(), **self._access())
 
     def _sink(self, **settings: Any) -> Sink:
-        return AzureBlobSink(**settings, **self._place())
+        return AzureBlobSink(**settings, **self._place(), **self._access())
 
     def _place(self) -> dict[str, Any]:
-        return {
-            "resource_group": self.resource_group,
-            "location": self.location,
-            "storage_account": self.storage_account,
-        }
+        return {"resource_group": self.resource_group, "location": self.location, "storage_account": self.account}
+
+
+def account_name(project: str, environment: str) -> str:
+    """Return the storage account of an environment that names none: 3 to 24 small letters and digits, as Azure demands.
+
+    Args:
+        project: Name of the project.
+        environment: Name of the environment.
+    """
+    digits = hashlib.sha256(f"{project}/{environment}".encode()).hexdigest()[:6]
+    words = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in (project, environment)]
+    room = LONGEST_ACCOUNT - len(digits)
+    end = words[1][: room // 2]
+    return words[0][: room - len(end)] + end + digits

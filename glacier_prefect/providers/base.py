@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+from glacier_prefect.blocks import Block, Saved
 from glacier_prefect.environments import ENVIRONMENT_KEYS, Project, find_project, first_variable
 from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, nearest
+from glacier_prefect.pools import Pool
 from glacier_prefect.registry import Registry
+from glacier_prefect.sources.base import Sink
+from glacier_prefect.sources.cloud import CloudLocation
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from glacier_prefect.credentials import Credentials
     from glacier_prefect.modules import ModuleCall, Needs
-    from glacier_prefect.sources.base import Location, Mode, Sink, Source
+    from glacier_prefect.sources.base import Location, Mode, Source
 
+C = TypeVar("C", bound="Credentials")
 PROVIDERS = Registry(
     kind="provider",
     group="glacier_prefect.providers",
@@ -37,11 +44,13 @@ class Provider(ABC):
     Attributes:
         name: The registry key.
         variables: The variables of each setting; the first that is set counts.
+        work_pools: Prefect's types of work pools in which its pipelines can run; the first is what they get.
         bucket_prefix: Put before each bucket's name in code.
     """
 
     name: ClassVar[str]
     variables: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    work_pools: ClassVar[tuple[str, ...]] = ("process",)
 
     bucket_prefix: str = ""
 
@@ -182,6 +191,77 @@ class Provider(ABC):
         }
         return self._sink(**given, mode=mode, partition_by=partition_by, managed=True)
 
+    def storage(self, bucket: str, folder: str = "") -> Block | None:
+        """Return what the Prefect block of a bucket says, as plain values and without secrets; None if there is no such
+        block.
+
+        Args:
+            bucket: Name of the bucket, as in code.
+            folder: Folder in the bucket below which the block reads and writes.
+        """
+        return None
+
+    def storage_block(self, bucket: str, folder: str = "") -> Any:
+        """Return Prefect's block for a bucket; it is not saved.
+
+        It is made of what this process has installed and may look for credentials, so make it where it is used.
+
+        Args:
+            bucket: Name of the bucket, as in code.
+            folder: Folder in the bucket below which the block reads and writes.
+
+        Raises:
+            NotAvailableError: The integration is not installed; says which extra to install.
+        """
+        block = self.storage(bucket, folder)
+        if block is None:
+            raise NotAvailableError(f"The provider {self.name!r} has no Prefect block for its buckets.")
+        return block.make()
+
+    def block_of_credentials(self) -> Block | Saved | None:
+        """Return what the Prefect block of the credentials says: the user's own if `credentials_block` names one, else
+        whose they are, without secrets; None where none are needed.
+        """
+        return None
+
+    def make_credentials_block(self) -> Any:
+        """Return Prefect's block for this provider's credentials, None where none are needed; it is not saved.
+
+        Raises:
+            NotAvailableError: The integration is not installed; says which extra to install.
+        """
+        block = self.block_of_credentials()
+        return None if block is None else block.make()
+
+    def work_pool(self, type: str | None = None) -> Pool:
+        """Return the work pool in which pipelines of an environment of this provider run.
+
+        Args:
+            type: Prefect's type of it; the provider's usual one if None.
+
+        Raises:
+            OptionError: Its pipelines cannot run in one of that type.
+        """
+        if type is not None and type not in self.work_pools:
+            raise OptionError(f"The provider {self.name!r} has no work pool {type!r}. {nearest(type, self.work_pools)}")
+        type = type or self.work_pools[0]
+        return Pool(type=type, variables=self._job_variables(type))
+
+    def _job_variables(self, type: str) -> Mapping[str, Any]:
+        """Return what this provider knows of the job variables of a work pool of that type."""
+        return {}
+
+    def secret(self, name: str) -> str:
+        """Return the value of a secret in the provider's secret store; users get theirs by `Secret`.
+
+        Args:
+            name: Its name in the store.
+
+        Raises:
+            ConfigurationError: There is none, or it may not be read.
+        """
+        raise NotAvailableError(f"The provider {self.name!r} has no secret store to read {name!r} from.")
+
     @abstractmethod
     def _source(self, **settings: Any) -> Source:
         """Make this provider's source."""
@@ -189,6 +269,55 @@ class Provider(ABC):
     @abstractmethod
     def _sink(self, **settings: Any) -> Sink:
         """Make this provider's sink."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudProvider(Provider):
+    """A provider with buckets in a cloud or in a compatible store.
+
+    Attributes:
+        endpoint_url: Address of a compatible store; None for the cloud's own.
+        credentials_block: Name of a Prefect credentials block.
+        credentials_secret: Name of a `Secret` that holds credentials.
+    """
+
+    endpoint_url: str | None = None
+    credentials_block: str | None = None
+    credentials_secret: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.endpoint_url is None:
+            return
+        parts = urllib.parse.urlsplit(self.endpoint_url)
+        if parts.username or parts.password or parts.query:  # which may be a secret, so it is not shown
+            raise ConfigurationError(
+                f"{type(self).__name__} has an endpoint_url with a user, a password or a query in it; credentials "
+                "never stand in settings.\nHint: give scheme, host and port, as in 'https://storage.example.com:9000'."
+            )
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(
+                f"{type(self).__name__} has endpoint_url={self.endpoint_url!r}; expected an address, as in "
+                "'https://storage.example.com:9000'."
+            )
+
+    @property
+    @abstractmethod
+    def credentials(self) -> Credentials:
+        """What finds this provider's credentials when they are first needed."""
+
+    @staticmethod
+    def _opener(credentials: C) -> C:
+        """Return what opens the secret store: credentials that do not come from it."""
+        return replace(credentials, credentials_secret=None)
+
+    def _access(self) -> dict[str, Any]:
+        """Return the settings by which a location gets at its store."""
+        return {
+            "endpoint_url": self.endpoint_url,
+            "credentials_block": self.credentials_block,
+            "credentials_secret": self.credentials_secret,
+        }
 
 
 def environment_provider(project: Project, further: str | None = None, /, **settings: Any) -> Provider:
@@ -232,6 +361,33 @@ def environment_provider(project: Project, further: str | None = None, /, **sett
         if where:
             error.add_note(f"In {where}.")
         raise
+
+
+def named_exchange(project: Project) -> Location | None:
+    """Return where the environment's `exchange` setting is, None if it has none.
+
+    Args:
+        project: Where the environment is described.
+    """
+    if (setting := project.environment().exchange) is None:
+        return None
+    bucket, _, prefix = setting.strip("/").partition("/")
+    return environment_provider(project).bucket_source(bucket, f"{prefix}/*.parquet".lstrip("/"))
+
+
+def exchange_location(locations: Iterable[Location], named: Location | None = None) -> tuple[CloudLocation, str] | None:
+    """Return where a pipeline's runs leave results and frames for other machines: a location in the bucket, and the
+    folder in it, which ends in "/" or is empty; None if the pipeline has no bucket.
+
+    Args:
+        locations: What the pipeline reads and writes; its first sink counts, else its first source.
+        named: From `named_exchange`, which beats them.
+    """
+    if named is not None:
+        return (named, named.path.removesuffix("*.parquet")) if isinstance(named, CloudLocation) else None
+    found = [each for each in locations if isinstance(each, CloudLocation)]
+    first = next((each for each in found if isinstance(each, Sink)), found[0] if found else None)
+    return None if first is None else (first, "")
 
 
 def location_provider(location: Location) -> Provider:

@@ -6,31 +6,81 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from glacier_prefect.providers.base import Provider
+from glacier_prefect.blocks import Block, Kind, Saved
+from glacier_prefect.credentials.gcp import GCPCredentials
+from glacier_prefect.providers.base import CloudProvider
 from glacier_prefect.sources.base import Sink, Source
 from glacier_prefect.sources.gcs import GCSSink, GCSSource
 
+CREDENTIALS = Kind(place="prefect_gcp:GcpCredentials", slug="gcp-credentials", extra="gcp")
+BUCKET = Kind(place="prefect_gcp.cloud_storage:GcsBucket", slug="gcs-bucket", extra="gcp")
+
 
 @dataclass(frozen=True, kw_only=True)
-class GCPProvider(Provider):
+class GCPProvider(CloudProvider):
     """Google Cloud.
 
+    Credentials are looked for in this order: a federated token (`GOOGLE_APPLICATION_CREDENTIALS` names a file of type
+    external_account), the service account of the job or machine; one that is impersonated (by such a file); the Prefect
+    block; the secret; the key of a service account in `GOOGLE_APPLICATION_CREDENTIALS` (a file) or
+    `GOOGLE_SERVICE_ACCOUNT_KEY` (its text); the login of `gcloud`. To an `endpoint_url` requests go unsigned if none of
+    these but the last is there.
+
     Attributes:
-        project_id: Google Cloud project (`GOOGLE_CLOUD_PROJECT`).
-        region: Region, as in "us-central1" (`GOOGLE_CLOUD_REGION`).
+        project_id: Google Cloud project (`GOOGLE_CLOUD_PROJECT`, `GCLOUD_PROJECT`, `GCP_PROJECT`).
+        region: Region, as in "us-central1" (`GOOGLE_CLOUD_REGION`, `CLOUDSDK_COMPUTE_REGION`).
+        endpoint_url: Address of the storage service where it is not Google's own, as that of an emulator
+            (`STORAGE_EMULATOR_HOST`).
+        credentials_block: Name of a Prefect block GcpCredentials (`GLACIER_GCP_CREDENTIALS_BLOCK`).
+        credentials_secret: Name of a `Secret` that is the JSON key of a service account
+            (`GLACIER_GCP_CREDENTIALS_SECRET`).
     """
 
     name: ClassVar[str] = "gcp"
     variables: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "project_id": ("GOOGLE_CLOUD_PROJECT",),
-        "region": ("GOOGLE_CLOUD_REGION",),
+        "project_id": ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "GCP_PROJECT"),
+        "region": ("GOOGLE_CLOUD_REGION", "CLOUDSDK_COMPUTE_REGION"),
+        "endpoint_url": ("STORAGE_EMULATOR_HOST",),
+        "credentials_block": ("GLACIER_GCP_CREDENTIALS_BLOCK",),
+        "credentials_secret": ("GLACIER_GCP_CREDENTIALS_SECRET",),
     }
+    work_pools: ClassVar[tuple[str, ...]] = ("cloud-run-v2", "cloud-run-v2:push", "kubernetes", "process")
 
     project_id: str | None = None
     region: str | None = None
 
+    @classmethod
+    def _from_variables(cls) -> dict[str, Any]:
+        found = super()._from_variables()
+        if (host := found.get("endpoint_url")) and "://" not in host:  # as Google's own clients read it
+            found["endpoint_url"] = f"http://{host}"
+        return found
+
+    @property
+    def credentials(self) -> GCPCredentials:
+        return GCPCredentials(project_id=self.project_id, **self._access())
+
+    def storage(self, bucket: str, folder: str = "") -> Block:
+        data: dict[str, Any] = {"bucket": self.bucket_prefix + bucket, "gcp_credentials": self.block_of_credentials()}
+        # There is no place for an endpoint_url: Google's client has it from STORAGE_EMULATOR_HOST only.
+        return Block(kind=BUCKET, data={**data, "bucket_folder": folder})
+
+    def block_of_credentials(self) -> Block | Saved:
+        if self.credentials_block:
+            return Saved(kind=CREDENTIALS, name=self.credentials_block)
+        return Block(kind=CREDENTIALS, data={"project": self.project_id})
+
+    def _job_variables(self, type: str) -> Mapping[str, Any]:
+        if not type.startswith("cloud-run"):
+            return {}
+        known = {"region": self.region, "credentials": {"project": self.project_id} if self.project_id else None}
+        return {name: value for name, value in known.items() if value}
+
+    def secret(self, name: str) -> str:
+        return self._opener(self.credentials).secret(name)
+
     def _source(self, **settings: Any) -> Source:
-        return GCSSource(**settings, project_id=self.project_id, region=self.region)
+        return GCSSource(**settings, project_id=self.project_id, region=self.region, **self._access())
 
     def _sink(self, **settings: Any) -> Sink:
-        return GCSSink(**settings, project_id=self.project_id, region=self.region)
+        return GCSSink(**settings, project_id=self.project_id, region=self.region, **self._access())

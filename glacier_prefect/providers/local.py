@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from glacier_prefect.blocks import LOCAL, Block
 from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.modules import ModuleCall, Needs, absolute, module_name
 from glacier_prefect.providers.base import Provider
 from glacier_prefect.sources.local import LocalSink, LocalSource
 
 if TYPE_CHECKING:
-    from prefect.filesystems import LocalFileSystem
-
     from glacier_prefect.sources.base import Sink, Source
 
 
@@ -82,11 +81,17 @@ class LocalProvider(Provider):
             calls.append(ModuleCall(name=module_name(self.name, "work_pool"), source="local/work_pool", inputs=inputs))
         return tuple(calls)
 
-    def storage_block(self, bucket: str) -> LocalFileSystem:
-        """Return Prefect's `LocalFileSystem` block for the bucket's folder; it is not saved."""
-        from prefect.filesystems import LocalFileSystem
+    def storage(self, bucket: str, folder: str = "") -> Block:
+        place = Path(self.base_path).absolute() / (self.bucket_prefix + bucket) / folder
+        return Block(kind=LOCAL, data={"basepath": str(place)})
 
-        return LocalFileSystem(basepath=str(Path(self.base_path).absolute() / (self.bucket_prefix + bucket)))
+    def secret(self, name: str) -> str:
+        if not (value := os.environ.get(name)):
+            raise ConfigurationError(
+                f"There is no secret {name!r}: with LocalProvider a secret is an environment variable, and {name} is "
+                "not set."
+            )
+        return value
 
     def _source(self, **settings: Any) -> Source:
         return LocalSource(**settings, base_path=str(self.base_path))

@@ -12,10 +12,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from glacier_prefect import run_context, tracing
-from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, PathError, nearest
+from glacier_prefect.errors import ConfigurationError, OptionError, PathError, nearest
 from glacier_prefect.sources.checks import check_rows, check_schema, check_storable, declared_checks, declared_schema
 from glacier_prefect.sources.formats import Format, format_of
 from glacier_prefect.sources.paths import RUN_DATE, PathTemplate, escaped
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["overwrite", "error", "append"]
 MODES: tuple[Mode, ...] = ("overwrite", "error", "append")
+S = TypeVar("S", bound="Source")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,7 +166,8 @@ class Source(Location):
     def scan(self) -> pl.LazyFrame:
         """Return the data as a LazyFrame, after the declared schema and checks are met.
 
-        What is read is the state of this moment, however long the frame is kept.
+        On the disk, and of a partitioned dataset, what is read is the state of this moment, however long the frame is
+        kept. Of other objects in a cloud it is the state of one moment before the frame is computed in Glacier.
 
         Raises:
             SourceNotFoundError: Nothing is there.
@@ -281,42 +283,22 @@ class Sink(Location):
     def twin(self) -> Source:
         """Return the source of the same location."""
 
+    @property
+    def read_options(self) -> dict[str, Any]:
+        """Options of this sink that its reader has to know too."""
+        names = {"null_value": "null_values", "include_header": "has_header"}
+        names |= {name: name for name in ("separator", "quote_char", "decimal_comma")}
+        if self.file_format.name != "csv":
+            return {}
+        return {names[name]: value for name, value in self.options.items() if name in names}
+
+    def knowing(self, twin: S, schema: pl.Schema) -> S:
+        """Return `twin` with what a file of this sink does not say itself: columns and types of text formats."""
+        if self.file_format.typed:
+            return twin
+        named = {} if twin.options.get("has_header", True) else {"new_columns": list(schema)}
+        return replace(twin, schema=schema, options={**twin.options, **named})
+
     @abstractmethod
     def _publish(self, frame: pl.LazyFrame, schema: pl.Schema, path: str) -> Source:
         """Write `frame` at the filled `path` and return its source."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CloudLocation(Location):
-    """A location on a cloud store, which this version describes and does not read or write."""
-
-    def _later(self) -> NotAvailableError:
-        return NotAvailableError(
-            f"{self}: reading and writing {self.root} is not available in this version of Glacier.\n"
-            "Hint: run the pipeline with LocalProvider."
-        )
-
-    @staticmethod
-    def _require(value: str | None, argument: str, variable: str, owner: str) -> str:
-        if not value:
-            raise ConfigurationError(f"{owner} needs {argument}=, or the environment variable {variable}.")
-        return value
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CloudSource(CloudLocation, Source):
-    """A source on a cloud store."""
-
-    def _open(self, path: str) -> pl.LazyFrame:
-        raise self._later()
-
-    def _objects(self, path: str) -> list[tuple[str, int, str]]:
-        raise self._later()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CloudSink(CloudLocation, Sink):
-    """A sink on a cloud store."""
-
-    def _publish(self, frame: pl.LazyFrame, schema: pl.Schema, path: str) -> Source:
-        raise self._later()

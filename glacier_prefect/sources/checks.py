@@ -1,7 +1,7 @@
 """Declared schemas and checks on rows: compared here, with messages that show what is wrong.
 
 A schema names columns that have to be there with these types; other columns may be there too. A check is a Polars
-expression that has to be true; a row for which it is null passes, as in SQL. Imports only `errors`.
+expression that has to be true; a row for which it is null passes, as in SQL.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from glacier_prefect.errors import CheckError, OptionError, SchemaError, TravelError, nearest
+from glacier_prefect.sources.steady import steadily
 
 if TYPE_CHECKING:
     import polars as pl
@@ -88,11 +89,13 @@ def check_rows(frame: pl.LazyFrame, checks: Iterable[pl.Expr], where: str) -> No
         CheckError: A check is false.
         SchemaError: A check needs a column that is not there, or is not true or false.
     """
+    if checks := tuple(checks):
+        steadily(frame, lambda frame: _check_rows(frame, checks, where))
+
+
+def _check_rows(frame: pl.LazyFrame, checks: tuple[pl.Expr, ...], where: str) -> None:
     import polars as pl
 
-    checks = tuple(checks)
-    if not checks:
-        return
     conditions = [_condition(frame, check, where) for check in checks]
     asked = [pl.len().alias("rows")]
     for place, condition in enumerate(conditions):

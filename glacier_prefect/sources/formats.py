@@ -1,12 +1,13 @@
 """File formats: which suffix means which, and how Polars scans and writes them.
 
-Adding one is a line in `FORMATS`. Imports Polars only inside functions, and of Glacier only `errors`.
+Adding one is a line in `FORMATS`. Files are paths of the disk or URIs of a store. Imports Polars only inside functions,
+and of Glacier only `errors`.
 """
 
 from __future__ import annotations
 
-import glob
 import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -90,12 +91,13 @@ class Format:
 
     def scan(
         self,
-        files: Sequence[Path] | Path,
+        files: Sequence[Path] | Sequence[str] | Path,
         *,
         types: Mapping[str, Any] | None = None,
         whole: bool = False,
         hive: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        sizes: Sequence[int] | None = None,
     ) -> pl.LazyFrame:
         """Scan files of one dataset.
 
@@ -105,12 +107,15 @@ class Format:
             whole: Whether `types` has all columns, so that nothing needs to be inferred.
             hive: Types of the keys of `key=value` folders.
             options: Options of Polars' scan function.
+            sizes: The bytes of each file; asked of the disk if None.
         """
         import polars as pl
 
         options = dict(options or {})
         if self.name == "ndjson":
-            return _scan_ndjson([*files] if isinstance(files, Sequence) else [files], types or {}, whole, options)
+            listed = [*files] if isinstance(files, Sequence) else [files]
+            sizes = [Path(file).stat().st_size for file in listed] if sizes is None else sizes
+            return _scan_ndjson(list(zip(map(str, listed), sizes, strict=True)), types or {}, whole, options)
         options["glob"] = False
         if self.typed:
             options |= {"hive_partitioning": hive is not None, "hive_schema": hive}
@@ -122,18 +127,29 @@ class Format:
         return frame
 
     def sink(self, frame: pl.LazyFrame, target: Any, **options: Any) -> None:
-        """Run `frame` and write it to `target`, a path or a `pl.PartitionBy`, synced to disk."""
-        getattr(frame, f"sink_{self.name}")(target, mkdir=True, sync_on_close="data", **options)
+        """Run `frame` and write it to `target`: a path, URI, `pl.PartitionBy` or open file; on a disk it is synced."""
+        if "storage_options" not in options and not hasattr(target, "write"):
+            # The folder of a file is there; to make it would bring it back after a query that failed was cleaned up.
+            options |= {"mkdir": not isinstance(target, Path), "sync_on_close": "data"}
+        getattr(frame, f"sink_{self.name}")(target, **options)
+
+    def sink_options(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `options` of a sink with what the name of its file says of them: its compression."""
+        if self.typed or (compression := compression_of(name)) is None:
+            return dict(options)
+        return {"compression": compression, **options}
 
 
-def _scan_ndjson(files: list[Path], types: Mapping[str, Any], whole: bool, options: dict[str, Any]) -> pl.LazyFrame:
+def _scan_ndjson(
+    files: list[tuple[str, int]], types: Mapping[str, Any], whole: bool, options: dict[str, Any]
+) -> pl.LazyFrame:
     """Scan NDJSON, around what Polars' reader cannot do: files without rows, and most types as types to parse to."""
     import polars as pl
 
-    files = [file for file in files if _has_rows(file)]
-    if not files:
+    there_is = {name: options[name] for name in ("storage_options", "credential_provider") if name in options}
+    paths = [_escaped(file) for file, size in files if _has_rows(file, size, there_is)]  # there is no glob=False
+    if not paths:
         return pl.LazyFrame(schema=types)
-    paths = [glob.escape(str(file)) for file in files]  # there is no glob=False
     types = {**types, **options.pop("schema_overrides", {})}
     parsed = {name: dtype for name, dtype in types.items() if _parses(dtype)}
     if whole:
@@ -149,13 +165,19 @@ def _scan_ndjson(files: list[Path], types: Mapping[str, Any], whole: bool, optio
     return frame.cast({name: dtype for name, dtype in casts.items() if name in there})
 
 
-def _has_rows(file: Path) -> bool:
+def _has_rows(file: str, size: int, options: Mapping[str, Any]) -> bool:
     import polars as pl
 
-    size = file.stat().st_size
-    if size == 0 or size > 64 or compression_of(file.name) is None:  # the frame of a compressed file has a few bytes
+    if size == 0 or size > 64 or compression_of(file) is None:  # the frame of a compressed file has a few bytes
         return size > 0
-    return pl.scan_ndjson(glob.escape(str(file)), schema={"": pl.String()}).head(1).collect().height > 0
+    return pl.scan_ndjson(_escaped(file), schema={"": pl.String()}, **options).head(1).collect().height > 0
+
+
+def _escaped(file: str) -> str:
+    """Return a path or URI as a glob that only it matches, as Polars reads globs on a disk and on a store."""
+    if "://" in file:  # a regular expression is made of it, letter by letter
+        return re.sub(r"[\[*?]", lambda found: f"[\\x{ord(found[0]):02X}]", file)
+    return re.sub(r"[\[*?]", r"[\g<0>]", file)
 
 
 def _parses(dtype: pl.DataType) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from glacier_prefect.sources.base import CloudLocation, CloudSink, CloudSource
+from glacier_prefect.credentials.gcp import GCPCredentials
+from glacier_prefect.sources.cloud import CloudLocation, CloudSource
+from glacier_prefect.sources.cloud_sink import CloudSink
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -14,6 +16,16 @@ class _GCS(CloudLocation):
 
     project_id: str | None = None
     region: str | None = None
+
+    @property
+    def credentials(self) -> GCPCredentials:
+        """What finds the credentials for this location."""
+        return GCPCredentials(
+            project_id=self.project_id,
+            endpoint_url=self.endpoint_url,
+            credentials_block=self.credentials_block,
+            credentials_secret=self.credentials_secret,
+        )
 
     @property
     def root(self) -> str:
@@ -27,6 +39,9 @@ class GCSSource(_GCS, CloudSource):
     Attributes:
         project_id: Google Cloud project.
         region: Location of the bucket.
+        endpoint_url: Address of a compatible store; None for the cloud's own.
+        credentials_block: Name of a Prefect credentials block.
+        credentials_secret: Name of a secret that holds credentials.
     """
 
 
@@ -37,15 +52,9 @@ class GCSSink(_GCS, CloudSink):
     Attributes:
         project_id: Google Cloud project.
         region: Location of the bucket.
+        endpoint_url: Address of a compatible store; None for the cloud's own.
+        credentials_block: Name of a Prefect credentials block.
+        credentials_secret: Name of a secret that holds credentials.
     """
 
-    def twin(self) -> GCSSource:
-        return GCSSource(
-            bucket=self.bucket,
-            path=self.path,
-            format=self.format,
-            bucket_prefix=self.bucket_prefix,
-            project_id=self.project_id,
-            region=self.region,
-            managed=True,
-        )
+    source: ClassVar[type[CloudSource]] = GCSSource

@@ -7,6 +7,7 @@ nobody has to guess by age or process id. Imports nothing of Glacier.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -86,12 +87,22 @@ def _is_lock_of(descriptor: int, folder: Path) -> bool:
 def _remove(folder: Path) -> None:
     """Remove a folder, its lock last, so that the next sweep goes on with it if this process is killed on the way."""
     with contextlib.suppress(OSError):
-        for entry in os.scandir(folder):
-            if entry.name == LOCK:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                os.unlink(entry.path)
+        _empty(folder)
         os.unlink(folder / LOCK)
-        folder.rmdir()
+        while True:
+            try:
+                return folder.rmdir()
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+                _empty(folder)  # a query that failed has made its file only now
+
+
+def _empty(folder: Path) -> None:
+    for entry in os.scandir(folder):
+        if entry.name == LOCK:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            os.unlink(entry.path)

@@ -12,20 +12,23 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from glacier_prefect import run_context
-from glacier_prefect.errors import FormatError, SinkExistsError, SourceNotFoundError, nearest
-from glacier_prefect.sources import datasets, hive, snapshots
+from glacier_prefect.disk import locked, sync_folder
+from glacier_prefect.errors import SinkExistsError, SourceNotFoundError, UnreadableError, nearest
+from glacier_prefect.sources import datasets, snapshots
 from glacier_prefect.sources.base import Location, Sink, Source
 from glacier_prefect.sources.checks import check_rows
-from glacier_prefect.sources.formats import compression_of
 from glacier_prefect.sources.leases import Lease, sweep
-from glacier_prefect.sources.listing import Listing, find, names_below
+from glacier_prefect.sources.listing import DiskTree, Listing, find, names_below
+from glacier_prefect.sources.objects import explained
 from glacier_prefect.sources.paths import escaped
+from glacier_prefect.sources.reading import Opened, read
+from glacier_prefect.sources.steady import steadily
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
 OWN = ".glacier"
 ATTEMPTS = 20
 CLOCK_TICK = 0.02  # seconds; more than the time in which a file can change twice and keep its modification time
-_FILE = "\0file"
 
 T = TypeVar("T")
 
@@ -52,6 +54,11 @@ class _Local(Location):
     @property
     def root(self) -> str:
         return self.folder.as_uri()
+
+    @property
+    def tree(self) -> DiskTree:
+        """The bucket's folder, to be searched."""
+        return DiskTree(self.folder)
 
     def overlaps(self, other: Location) -> bool:
         same_folder = isinstance(other, _Local) and self.folder == other.folder
@@ -73,70 +80,29 @@ class LocalSource(_Local, Source):
         listing = self._list(path)
         if not listing.files and not listing.datasets:
             raise SourceNotFoundError(self._not_found(path))
-        for each in listing.datasets:
-            if each.format != self.file_format.name:
-                raise FormatError(
-                    f"{self}: the dataset {each.version.parents[1]} is {each.format}, not {self.file_format.name}.\n"
-                    f"Hint: name it with format={each.format!r}."
-                )
-        if not listing.files:
-            import polars as pl
-
-            return pl.LazyFrame(schema=listing.datasets[0].schema())
-        types: dict[str, Any] = {}
-        if not self.file_format.typed:
-            for each in listing.datasets:
-                types |= each.schema()
-        whole = bool(types) and all(each.dataset for each in listing.files)
-        hive.check_same(listing.keys, [each.name for each in listing.files], str(self))
-        return self._scan(listing, {**types, **(self.schema or {})}, whole)
-
-    def _scan(self, listing: Listing, types: dict[str, Any], whole: bool) -> pl.LazyFrame:
-        import polars as pl
-
-        keyed = bool(listing.keys[0])
-        columns = hive.columns(listing.keys, self.schema or {}) if keyed else []
-        names = []
-        for place, (each, keys) in enumerate(zip(listing.files, listing.keys, strict=True)):
-            folder = f"{hive.folder_of(keys)}/" if keyed else ""
-            names.append(f"{folder}{place:07d}{''.join(each.path.suffixes[-2:])[-40:]}")
-        originals = [each.path for each in listing.files]
-        base = Path(self.base_path).absolute()
-        home = snapshots.pin(zip(names, originals, strict=True), base, self.folder)
-        files = [home / name for name in names] if home else originals
-
-        # Polars itself reads the keys of Parquet and IPC, and skips the files that a filter rules out. It takes any
-        # `key=value` folder of a path for one, so it is asked only below the snapshot, and it loses keys that are "".
-        lost = any(value == "" for keys in listing.keys for _, value in keys)
-        by_polars = keyed and home is not None and self.file_format.typed and not lost
-        shown = self.options.get("include_file_paths")
-        options = dict(self.options)
-        if keyed and not by_polars:
-            options["include_file_paths"] = shown or _FILE
-            types = {name: dtype for name, dtype in types.items() if name not in {each.name for each in columns}}
-        frame = self.file_format.scan(
-            home if by_polars and home else files,
-            types=types,
-            whole=whole,
-            hive={each.name: each.dtype for each in columns} if by_polars else None,
-            options=options,
-        )
-        read = pl.Series([str(file) for file in files])
-        if keyed and not by_polars:
-            path = pl.col(shown or _FILE)
-            frame = frame.with_columns(path.replace_strict(read, each).alias(each.name) for each in columns)
-            frame = frame if shown else frame.drop(_FILE)
-        if shown and home is not None:
-            frame = frame.with_columns(pl.col(shown).replace(read, pl.Series([str(file) for file in originals])))
+        frame = read(self, listing, self.tree, lambda names: self._pin(names, listing))
+        try:
+            frame.collect_schema()  # what is wrong with the first file shows here, where its name is known
+        except Exception as error:
+            if not isinstance(meant := explained(error, f"{self} ({self.provider_name})", path), UnreadableError):
+                raise
+            raise meant from None
         return frame
+
+    def _pin(self, names: list[str], listing: Listing) -> Opened:
+        originals = [Path(each.path) for each in listing.files]
+        home = snapshots.pin(zip(names, originals, strict=True), Path(self.base_path).absolute(), self.folder)
+        files = [home / name for name in names] if home else originals
+        # Where there is no snapshot, Polars would also take the folders above the bucket for keys.
+        return Opened(files=files, shown=[str(file) for file in originals], keyed=home, options={})
 
     def _objects(self, path: str) -> list[tuple[str, int, str]]:
         return _while_it_changes(lambda: self._objects_once(path))
 
     def _objects_once(self, path: str) -> list[tuple[str, int, str]]:
         listing = self._list(path)
-        files = [(each.name, each.path) for each in listing.files]
-        files += [(f"{each.version.name}/{datasets.SCHEMA_FILE}", each.schema_file) for each in listing.datasets]
+        files = [(each.name, Path(each.path)) for each in listing.files]
+        files += [(f"{each.version.name}/{datasets.SCHEMA_FILE}", Path(each.schema_file)) for each in listing.datasets]
         stats = [(name, file.stat(), file) for name, file in files]
         if any(abs(time.time() - stat.st_mtime) < CLOCK_TICK for _, stat, _ in stats):
             time.sleep(CLOCK_TICK)  # a file that changes once more from now on gets another time
@@ -144,22 +110,23 @@ class LocalSource(_Local, Source):
         return [(name, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}") for name, stat, _ in stats]
 
     def _list(self, path: str) -> Listing:
-        return find(self.folder, path, self.file_format.matches)
+        return find(self.tree, path, self.file_format.matches)
 
     def _not_found(self, path: str) -> str:
         where = self.folder / path
+        what = f"{self} ({self.provider_name})"
         if not self.folder.is_dir():
             buckets = [each.name for each in self.folder.parent.glob("[!.]*") if each.is_dir()]
             hint = nearest(self.full_bucket, buckets)
-            return f"{self}: there is no bucket {self.full_bucket!r} in {self.folder.parent}. {hint}"
+            return f"{what}: there is no bucket {self.full_bucket!r} in {self.folder.parent}. {hint}"
         if self.template.is_glob:
-            return f"{self}: no file matches {path!r} in {self.folder}. Files there: {_some(self.folder)}."
+            return f"{what}: no file matches {path!r} in {self.folder}. Files there: {_some(self.folder)}."
         if where.is_dir():
-            return f"{self}: the folder {where} holds no {self.file_format.name} file. Files there: {_some(where)}."
+            return f"{what}: the folder {where} holds no {self.file_format.name} file. Files there: {_some(where)}."
         parent = where.parent
         while not parent.is_dir():
             parent = parent.parent
-        return f"{self}: there is no file {where}. Files in {parent}: {_some(parent)}."
+        return f"{what}: there is no file {where}. Files in {parent}: {_some(parent)}."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -177,7 +144,7 @@ class LocalSink(_Local, Sink):
             format=self.file_format.name,
             base_path=self.base_path,
             bucket_prefix=self.bucket_prefix,
-            options=_read_options(self.options) if self.file_format.name == "csv" else {},
+            options=self.read_options,
             managed=True,
         )
 
@@ -195,21 +162,16 @@ class LocalSink(_Local, Sink):
                 self._publish_many(frame, schema, target, token, lease, twin)
                 return twin
             self._publish_one(frame, schema, target, token, lease, twin)
-            if self.file_format.typed:
-                return twin
-            named = {} if twin.options.get("has_header", True) else {"new_columns": list(schema)}
-            return replace(twin, schema=schema, options={**twin.options, **named})
+            return self.knowing(twin, schema)
         finally:
             lease.release()
 
     def _publish_one(
         self, frame: pl.LazyFrame, schema: pl.Schema, target: Path, token: str, lease: Lease, twin: LocalSource
     ) -> None:
-        options = dict(self.options)
-        if not self.file_format.typed and (compression := compression_of(target.name)):
-            options.setdefault("compression", compression)
+        options = self.file_format.sink_options(target.name, self.options)
         staged = lease.folder / f"data{self.file_format.suffix(options)}"
-        self.file_format.sink(frame, staged, **options)
+        steadily(frame, lambda frame: self.file_format.sink(frame, staged, **options))
         if self.checks:
             reread = self.file_format.scan([staged], types=schema, whole=True, options=twin.options)
             check_rows(reread, self.checks, str(self))
@@ -218,7 +180,7 @@ class LocalSink(_Local, Sink):
             # Who publishes here is noted first, so that a retry after a crash in between knows its own file again.
             note = self._note(target)
             note.parent.mkdir(parents=True, exist_ok=True)
-            with datasets.locked(note):
+            with locked(note):
                 self._allow(target, token)
                 own = self._is_own(target, token)
                 note.write_text("\n".join([*(_lines(note) if own else [token]), _stamp(staged)]))
@@ -229,16 +191,20 @@ class LocalSink(_Local, Sink):
         else:
             self._allow(target, token)
             os.replace(staged, target)
-        datasets.sync(target.parent)
+        sync_folder(target.parent)
 
     def _publish_many(
         self, frame: pl.LazyFrame, schema: pl.Schema, target: Path, token: str, lease: Lease, twin: LocalSource
     ) -> None:
-        staged = datasets.stage(frame, schema, self.file_format, self.partition_by, lease.folder / "data", self.options)
+        folder = lease.folder / "data"
+        folder.mkdir()
+        (folder / datasets.SCHEMA_FILE).write_bytes(datasets.schema_bytes(schema))
+        written = datasets.write_files(frame, self.file_format, self.partition_by, folder, self.options)
+        staged = datasets.Dataset(version=folder, run=token, format=self.file_format.name, files=written)
         if self.checks:
             import polars as pl
 
-            files = [staged.path(each) for each in staged.files]
+            files = [Path(staged.path(each)) for each in staged.files]
             whole = not self.file_format.typed
             scan = self.file_format.scan(files, types=schema, whole=whole, options=twin.options) if files else None
             check_rows(pl.LazyFrame(schema=schema) if scan is None else scan, self.checks, str(self))
@@ -264,7 +230,11 @@ class LocalSink(_Local, Sink):
             raise SinkExistsError(
                 f"{self}: {target} is {what}; a file cannot replace it.\nHint: remove it, or write beside it."
             )
-        if self.partition_by and dataset is None and (others := names_below(target, 3)):
+        if (
+            self.partition_by
+            and dataset is None
+            and (others := names_below(self.tree, f"{target.relative_to(self.folder)}/", 3))
+        ):
             raise SinkExistsError(
                 f"{self}: {target} holds files that Glacier did not write there as a dataset "
                 f"({', '.join(map(repr, others))}, ...); it would hide them, not replace them.\n"
@@ -310,13 +280,6 @@ def _disk_of(target: Path, bucket: Path) -> Path:
     return there if bucket.exists() and there.stat().st_dev != bucket.stat().st_dev else bucket
 
 
-def _read_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a CSV sink that its reader has to know too."""
-    names = {"null_value": "null_values", "include_header": "has_header"}
-    names |= {name: name for name in ("separator", "quote_char", "decimal_comma")}
-    return {names[name]: value for name, value in options.items() if name in names}
-
-
 def _lines(note: Path) -> list[str]:
     return note.read_text().split("\n")
 
@@ -327,4 +290,4 @@ def _stamp(file: Path) -> str:
 
 
 def _some(folder: Path) -> str:
-    return ", ".join(map(repr, names_below(folder, 5))) or "none"
+    return ", ".join(map(repr, names_below(DiskTree(folder), "", 5))) or "none"

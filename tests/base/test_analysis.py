@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
 from glacier_prefect import LocalExecutor, Pipeline, pipeline, task
+from glacier_prefect.environments import loading
 from glacier_prefect.providers import AWSProvider, AzureProvider, LocalProvider
 
 provider = LocalProvider(base_path="data")
@@ -146,10 +149,12 @@ def test_equal_names_in_different_stores_are_different_locations() -> None:
     assert [each["reads"] for each in report["nodes"]] == [[ids[4]], [ids[0]], [ids[1]], [ids[2]], [ids[2]], [ids[3]]]
 
 
-def test_a_missing_setting_of_a_provider_does_not_stop_analysis() -> None:
-    @pipeline
-    def unset() -> Any:
-        return load(AzureProvider().bucket_source("data", "a.parquet"))
+def test_a_missing_setting_of_a_provider_does_not_stop_analysis(tmp_path: Path) -> None:
+    with loading(tmp_path / "flow.py"), contextlib.chdir(tmp_path):  # where no project says what it would be called
+
+        @pipeline
+        def unset() -> Any:
+            return load(AzureProvider().bucket_source("data", "a.parquet"))
 
     assert unset.analyze()["locations"][0]["uri"] is None
 

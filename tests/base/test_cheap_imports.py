@@ -12,7 +12,7 @@ import pytest
 
 HEAVY = [
     *["prefect", "fastapi", "boto3", "botocore", "azure", "google", "obstore", "dbt", "databricks", "pyspark"],
-    *["airflow_client", "dask", "distributed", "ray", "deltalake", "pyarrow", "pandas"],
+    *["airflow_client", "dask", "distributed", "ray", "deltalake", "pyarrow", "pandas", "pytest"],
 ]
 ADDED = f"""
 import sys

@@ -15,6 +15,7 @@ from glacier_prefect import environments
 from glacier_prefect.cli import main
 from glacier_prefect.environments import Environment, check_registered, find_project, loading
 from glacier_prefect.errors import ConfigurationError, OptionError, PathError
+from glacier_prefect.executors import LocalExecutor
 from glacier_prefect.providers import AWSProvider, AzureProvider, LocalProvider, Provider
 from glacier_prefect.providers.base import PROVIDERS, environment_provider
 
@@ -476,9 +477,68 @@ def test_env_is_set_before_the_file_is_loaded(folder: Path, capsys: pytest.Captu
     (folder / "flow.py").write_text(FLOW)
     (folder / "glacier.toml").write_text(PROD)
     assert ended("run", "flow.py", "--env", "prod") == 0
-    assert "AWSProvider(bucket_prefix='acme-prod-', region='us-east-1'" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "AWSProvider(bucket_prefix='acme-prod-', " in out
+    assert " region='us-east-1'" in out
 
 
 def test_the_caller_is_found_through_glaciers_own_frames(folder: Path) -> None:
     find: Callable[[], Path | None] = environments._calling_file
     assert find() == Path(__file__)
+
+
+# -- executors ---------------------------------------------------------------------------------------------------------
+
+TWO_TASKS = """
+from glacier_prefect import LocalExecutor, pipeline, task
+
+@task
+def first() -> int:
+    return 1
+
+@task(executor=LocalExecutor(processes=0))
+def second(value: int) -> int:
+    return value
+
+@pipeline
+def daily():
+    return second(first())
+"""
+
+
+def executors_of(folder: Path, settings: str, text: str = TWO_TASKS) -> dict[str, Any]:
+    (folder / "glacier.toml").write_text(settings)
+    (folder / "flow.py").write_text(text)
+    return {name: node.executor for name, node in imported(folder / "flow.py").daily.graph.nodes.items()}
+
+
+def test_an_executor_takes_the_environments_settings_and_what_code_gives_beats_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = "[environments.dev.executors.local]\nprocesses = 2\n[environments.prod]\n"
+    assert executors_of(folder, settings) == {"first": LocalExecutor(processes=2), "second": LocalExecutor()}
+    monkeypatch.setenv("GLACIER_ENV", "prod")
+    assert executors_of(folder, settings) == {"first": LocalExecutor(), "second": LocalExecutor()}
+
+
+def test_a_relative_path_of_an_executor_is_taken_from_the_files_folder(folder: Path) -> None:
+    text = TWO_TASKS.replace("@task\n", "@task(executor='dbt')\n")
+    made = executors_of(folder, '[environments.dev.executors.dbt]\nproject_dir = "warehouse"\n', text)
+    assert made["first"].project_dir == str(folder / "warehouse")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("executors.local]\nproceses = 2", "executors.local] has the unknown setting 'proceses'. Did you mean"),
+        ("executors.lcoal]\nprocesses = 2", "has settings of an unknown executor 'lcoal'. Did you mean 'local'?"),
+        ("executors]\nlocal = 2", "[environments.dev]: executor 'local' is int; expected a table"),
+        ("executors.local]\nprocesses = -1", "executors.local]: LocalExecutor has processes=-1; expected"),
+    ],
+)
+def test_a_wrong_setting_of_an_executor_names_the_place_and_the_nearest(
+    folder: Path, settings: str, message: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        executors_of(folder, f"[environments.dev.{settings}\n")
+    assert message in str(raised.value)

@@ -1,9 +1,12 @@
-"""Providers: each makes its own sources and sinks, loads no SDK, and says what this version cannot do."""
+"""Providers: each makes its own sources and sinks and loads no SDK."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +16,10 @@ import polars as pl
 import pytest
 
 from glacier_prefect import sources
-from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError
+from glacier_prefect.environments import loading
+from glacier_prefect.errors import ConfigurationError, OptionError
 from glacier_prefect.providers import AWSProvider, AzureProvider, GCPProvider, LocalProvider, Provider
+from glacier_prefect.providers.azure import account_name
 from glacier_prefect.providers.base import PROVIDERS
 
 EXAMPLES = {
@@ -36,12 +41,11 @@ URIS = {
     "local": "file:///data/my-data/x/data.parquet",
 }
 SETTINGS = {
-    "aws": {"region": "us-east-1"},
+    "aws": {"region": "us-east-1", "profile": "prod"},
     "azure": {"resource_group": "my-rg", "location": "eastus", "storage_account": "mystorageacct"},
     "gcp": {"project_id": "my-project", "region": "us-central1"},
     "local": {"base_path": "/data"},
 }
-CLOUDS = ["aws", "azure", "gcp"]
 
 
 def test_the_constructors_of_the_architecture_document_construct() -> None:
@@ -76,11 +80,40 @@ def test_metadata_is_what_is_known_without_a_call(name: str) -> None:
     assert sink == metadata | {"mode": "overwrite", "partition_by": ("day",)}
 
 
-def test_a_missing_setting_is_an_error_at_its_first_use_that_names_argument_and_variable() -> None:
-    source = AzureProvider(resource_group="my-rg", location="eastus").bucket_source("c", "data.parquet")
+def test_a_missing_setting_is_an_error_at_its_first_use_that_names_argument_and_variable(tmp_path: Path) -> None:
+    with loading(tmp_path / "flow.py"), contextlib.chdir(tmp_path):  # where there is no project to derive it from
+        source = AzureProvider(resource_group="my-rg", location="eastus").bucket_source("c", "data.parquet")
     with pytest.raises(ConfigurationError, match=r"AzureProvider needs storage_account=.*AZURE_STORAGE_ACCOUNT_NAME"):
         _ = source.uri
     assert source.metadata()["uri"] is None
+
+
+def test_a_missing_storage_account_is_derived_from_project_and_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "glacier.toml").write_text('project = "Acme-Data.Lake"\n[environments.prod]\nprovider = "azure"\n')
+    monkeypatch.chdir(tmp_path)
+    names = []
+    for environment in ("dev", "prod", "prod"):
+        monkeypatch.setenv("GLACIER_ENV", environment)
+        with loading(tmp_path / "flow.py"):
+            source = AzureProvider(resource_group="my-rg").bucket_source("c", "data.parquet")
+        names.append(source.metadata()["storage_account"])
+        assert source.uri == f"abfss://c@{names[-1]}.dfs.core.windows.net/data.parquet"
+    assert names[0].startswith("acmedatalakedev")
+    assert names[1] == names[2] != names[0]
+
+
+@pytest.mark.parametrize("environment", ["", "é", "dev", "a" * 60])
+@pytest.mark.parametrize("project", ["é", "x", "A_b-C.9", "acme" * 20])
+def test_a_derived_storage_account_is_allowed_by_azure(project: str, environment: str) -> None:
+    assert re.fullmatch(r"[a-z0-9]{3,24}", account_name(project, environment))
+
+
+def test_derived_storage_accounts_differ_where_their_beginnings_do_not() -> None:
+    made = {account_name("acme" * 20, each) for each in ("production-eu", "production-us")}
+    made |= {account_name("a", "bc"), account_name("ab", "c")}
+    assert len(made) == 4
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -101,17 +134,6 @@ def test_the_old_way_of_the_architecture_document_still_works() -> None:
     assert source.metadata()["region"] == "us-east-1"
 
 
-@pytest.mark.parametrize("name", CLOUDS)
-def test_a_cloud_says_that_it_is_not_available_when_it_is_used(name: str) -> None:
-    source = EXAMPLES[name].bucket_source("my-data", "data.parquet")
-    sink = EXAMPLES[name].bucket_sink("my-data", "data.parquet")
-    for use in (source.scan, source.exists, source.size, lambda: sink.write(pl.DataFrame({"a": [1]}))):
-        with pytest.raises(
-            NotAvailableError, match=r"not available in this version of Glacier.\nHint: .*LocalProvider"
-        ):
-            use()
-
-
 @pytest.mark.parametrize(
     ("provider", "variables", "expected"),
     [
@@ -119,7 +141,18 @@ def test_a_cloud_says_that_it_is_not_available_when_it_is_used(name: str) -> Non
         (AWSProvider, {"AWS_DEFAULT_REGION": "b", "AWS_PROFILE": "p"}, AWSProvider(region="b", profile="p")),
         (AWSProvider, {"AWS_ENDPOINT_URL": "http://x"}, AWSProvider(endpoint_url="http://x")),
         (AzureProvider, {"AZURE_STORAGE_ACCOUNT_NAME": "s"}, AzureProvider(storage_account="s")),
+        (AWSProvider, {"AWS_ENDPOINT_URL_S3": "http://y", "AWS_ENDPOINT_URL": "http://x"},
+         AWSProvider(endpoint_url="http://y")),
+        (AWSProvider, {"GLACIER_AWS_CREDENTIALS_BLOCK": "b"}, AWSProvider(credentials_block="b")),
+        (AzureProvider, {"AZURE_STORAGE_ACCOUNT": "s", "AZURE_STORAGE_SERVICE_ENDPOINT": "http://x"},
+         AzureProvider(storage_account="s", endpoint_url="http://x")),
+        (AzureProvider, {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=s;AccountKey=k==;BlobEndpoint=http://x/s"},
+         AzureProvider(storage_account="s", endpoint_url="http://x/s")),
+        (AzureProvider, {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=s", "AZURE_STORAGE_ACCOUNT_NAME": "t"},
+         AzureProvider(storage_account="t")),
+        (AzureProvider, {"AZURE_KEY_VAULT_URL": "v"}, AzureProvider(key_vault="v")),
         (GCPProvider, {"GOOGLE_CLOUD_PROJECT": "p"}, GCPProvider(project_id="p")),
+        (GCPProvider, {"STORAGE_EMULATOR_HOST": "127.0.0.1:9"}, GCPProvider(endpoint_url="http://127.0.0.1:9")),
         (LocalProvider, {"GLACIER_BASE_PATH": "/x"}, LocalProvider(base_path="/x")),
         (LocalProvider, {}, LocalProvider(base_path="data")),
         (Provider, {}, LocalProvider()),
@@ -129,8 +162,8 @@ def test_a_cloud_says_that_it_is_not_available_when_it_is_used(name: str) -> Non
 def test_each_provider_reads_its_usual_variables(
     monkeypatch: pytest.MonkeyPatch, provider: type[Provider], variables: dict[str, str], expected: Provider
 ) -> None:
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AZURE_RESOURCE_GROUP"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_", "STORAGE_"))]:
+        monkeypatch.delenv(name)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert provider.from_env() == expected

@@ -14,6 +14,7 @@ PACKAGES = [
     "glacier_prefect.providers",
     "glacier_prefect.report",
     "glacier_prefect.sources",
+    "glacier_prefect.testing",
 ]
 NAMES = [(package, name) for package in PACKAGES for name in importlib.import_module(package).__all__]
 

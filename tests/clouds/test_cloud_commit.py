@@ -1,0 +1,119 @@
+"""A writer that is killed leaves the old data or the new on a store too, and nothing else for long."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import obstore
+import polars as pl
+import pytest
+
+from glacier_prefect.emulators import GCS, S3, Azure
+from glacier_prefect.errors import SinkExistsError
+from glacier_prefect.run_context import entered
+from glacier_prefect.sources import datasets
+from glacier_prefect.sources.steady import steadily
+from tests.base.commit_writer import context, make_version
+from tests.base.test_commit_kill import Reader, is_one_version
+from tests.clouds.cloud_writer import make_sink
+from tests.clouds.provided import variables
+
+Cloud = S3 | Azure | GCS
+KILLS = 10
+
+
+@pytest.fixture(autouse=True)
+def environment(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in variables(cloud).items():
+        monkeypatch.setenv(name, value)
+
+
+def write(cloud: Cloud, bucket: str, kind: str, versions: int = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.clouds.cloud_writer", cloud.name, bucket, kind, str(versions)]
+    root = Path(__file__).parents[2]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, env={**os.environ})
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "ready\n"
+    return writer
+
+
+def kill(writer: subprocess.Popen[str]) -> None:
+    writer.kill()
+    assert writer.wait() == -9
+    assert writer.stdout is not None
+    writer.stdout.close()
+
+
+def names(cloud: Cloud, bucket: str) -> list[str]:
+    return [each["path"] for page in obstore.list(cloud.store(bucket)) for each in page]
+
+
+@pytest.mark.parametrize("kind", ["single", "checked", "partitioned"])
+@pytest.mark.slow
+def test_readers_see_whole_versions_while_writers_are_killed_at_random_moments(
+    cloud: Cloud, bucket: str, kind: str
+) -> None:
+    sink = make_sink(cloud.name, bucket, kind)
+    sink.write(make_version(0, 100))
+    source = sink.twin()
+
+    def computed() -> pl.DataFrame:
+        return steadily(source.scan(), lambda frame: frame.collect())
+
+    def exists_then_part() -> pl.DataFrame:
+        assert source.exists()
+        assert source.size() > 0
+        return steadily(source.scan().filter(pl.col("key") >= 0), lambda frame: frame.collect())
+
+    readers = [Reader(computed), Reader(exists_then_part)]
+    for reader in readers:
+        reader.start()
+    killed, deadline = 0, time.monotonic() + 90
+    while killed < KILLS or (any(len(reader.seen) <= 5 for reader in readers) and time.monotonic() < deadline):
+        writer = write(cloud, bucket, kind)
+        time.sleep(random.uniform(0.0, 0.6))
+        kill(writer)
+        killed += 1
+    for reader in readers:
+        reader.stop()
+    assert [wrong for reader in readers for wrong in reader.wrong] == []
+    assert all(len(reader.seen) > 5 for reader in readers)  # and they did see how versions came and went
+
+
+def test_a_run_whose_writer_was_killed_can_write_again_where_data_of_others_is_refused(
+    cloud: Cloud, bucket: str
+) -> None:
+    sink = make_sink(cloud.name, bucket, "once")
+    for wait in (0.0, 0.02, 0.05, 0.1):
+        writer = write(cloud, bucket, "once")
+        time.sleep(wait)
+        kill(writer)
+        for retry in (1, 2):
+            with entered(context("unused")):
+                sink.write(make_version(retry, 10))
+        assert is_one_version(sink.twin().scan().collect())
+        with pytest.raises(SinkExistsError):
+            sink.write(make_version(0, 10))
+        left = [name for name in names(cloud, bucket) if "/published/" not in name]
+        assert left == ["x/daily.parquet"]  # of the same node, so all that it had staged is gone
+        obstore.delete(cloud.store(bucket), "x/daily.parquet")
+
+
+def test_two_processes_that_write_one_dataset_both_publish(
+    cloud: Cloud, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers = [write(cloud, bucket, "partitioned", versions=5) for _ in range(2)]
+    for writer in writers:
+        writer.communicate(timeout=60)
+        assert writer.returncode == 0
+    sink = make_sink(cloud.name, bucket, "partitioned")
+    assert is_one_version(sink.twin().scan().collect())
+    monkeypatch.setattr(datasets, "GRACE_SECONDS", -1.0)
+    sink.write(make_version(1, 100))
+    versions = {name.split("/")[3] for name in names(cloud, bucket)} - {"manifest.json"}
+    assert len(versions) == 1
