@@ -1,4 +1,4 @@
-"""The command line: `glacier run`, `backfill`, `analyze`, `validate`, `generate`, `ui`, `doctor`.
+"""The command line: `glacier init`, `run`, `backfill`, `analyze`, `validate`, `generate`, `ui`, `doctor`.
 
 Thin: each command loads a pipeline, calls what Python users call too, and prints. Exit codes: 0 done, 1 failed, 2 bad
 usage or bad pipeline. Errors are shown without a traceback, unless `--debug` is given. Importing this loads neither
@@ -7,6 +7,7 @@ Prefect nor a cloud SDK.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -16,12 +17,13 @@ import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from glacier_prefect import __version__, cli_deploy
@@ -38,9 +40,11 @@ from glacier_prefect.errors import (
 )
 from glacier_prefect.loading import load_pipeline, load_pipelines, load_project
 from glacier_prefect.pipeline import Pipeline
+from glacier_prefect.scaffold import write_project
 
 if TYPE_CHECKING:
     from glacier_prefect.doctor import CheckResult
+    from glacier_prefect.trial import Outcome
 
 app = App(
     name="glacier",
@@ -58,6 +62,20 @@ Given = Annotated[
     Parameter(name=["--param", "-p"], help="A parameter as name=value; lists and dicts as JSON.", negative=""),
 ]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
+
+
+@app.command
+def init(
+    folder: Annotated[Path, Parameter(help="Where to put it; made if it is not there.")] = Path(),
+    /,
+    *,
+    name: Annotated[str | None, Parameter(help="The project's name; the folder's if left out.")] = None,
+) -> None:
+    """Write a small project: a pipeline, its environments, a test, and a workflow that deploys it."""
+    for file in write_project(folder, name):
+        print(shown(file))
+    into = "" if folder == Path() else f"cd {shown(folder)} && "
+    print(f"Now: {into}python flows/revenue.py", file=sys.stderr)
 
 
 @app.command
@@ -131,6 +149,48 @@ def backfill(
             )
         )
     if errors:
+        raise SystemExit(1)
+
+
+@app.command(name="test")
+def try_out(
+    file: File,
+    /,
+    *,
+    param: Given = None,
+    date: Annotated[str | None, Parameter(help="The run's date, as in 2026-01-31; now if left out.")] = None,
+    on: Annotated[list[str] | None, Parameter(help="A provider; local, aws, azure and gcp if left out.")] = None,
+    max_gb: Annotated[float, Parameter(help="How much the pipeline may read.")] = 1.0,
+    json: Json = False,
+) -> None:
+    """Run a pipeline on every provider, the clouds on emulators here, and compare what it publishes."""
+    from glacier_prefect import trial
+    from glacier_prefect.emulators import Unavailable
+
+    table = Table("provider", "published", "rows", "seconds", "result")
+    progress = Console(stderr=True)
+
+    def told(outcome: trial.Outcome) -> None:
+        _add_rows(table, outcome)
+        if progress.is_terminal:
+            progress.print(f"{outcome.provider}: {outcome.seconds:.1f} s", highlight=False)
+
+    with _stdout_kept_for_json(True):
+        pipeline = load_pipeline(file)
+        texts = _texts(pipeline, param)
+        moment = datetime.now(UTC) if date is None else pipeline.moment(date)
+        try:
+            outcomes = trial.try_out(
+                file, pipeline, moment.isoformat(), texts, on or trial.PROVIDERS, told, int(max_gb * 1e9)
+            )
+        except Unavailable as error:
+            raise UsageError(str(error)) from error
+    if json:
+        shown_ones = [{**asdict(each), "good": each.is_good} for each in outcomes]
+        _print_json({"version": 1, "pipeline": pipeline.name, "outcomes": shown_ones})
+    else:
+        Console().print(table)
+    if not all(each.is_good for each in outcomes):
         raise SystemExit(1)
 
 
@@ -316,7 +376,7 @@ def _rendered(report: dict[str, Any], kind: str, *, plain: bool) -> str:
     )
 
 
-def _parameters(pipeline: Pipeline, given: Sequence[str] | None) -> dict[str, Any]:
+def _texts(pipeline: Pipeline, given: Sequence[str] | None) -> dict[str, str]:
     texts = {}
     for each in given or ():
         name, equals, text = each.partition("=")
@@ -328,6 +388,11 @@ def _parameters(pipeline: Pipeline, given: Sequence[str] | None) -> dict[str, An
                 f"{nearest(name, pipeline.graph.signature.parameters)}"
             )
         texts[name] = text
+    return texts
+
+
+def _parameters(pipeline: Pipeline, given: Sequence[str] | None) -> dict[str, Any]:
+    texts = _texts(pipeline, given)
     parameters = pipeline.parse(texts) if texts else {}
     needed = [
         each.name
@@ -391,12 +456,32 @@ def _stdout_kept_for_json(kept: bool) -> Iterator[None]:
         yield
 
 
+def _add_rows(table: Table, outcome: Outcome) -> None:
+    result = "" if outcome.error is None else Text(outcome.error)
+    lines: list[tuple[str, int | None]] = [*outcome.rows.items()] or [("", None)]
+    for number, (name, rows) in enumerate(lines):
+        different = outcome.differences.get(name)
+        table.add_row(
+            outcome.provider if number == 0 else "",
+            Text(name),
+            "" if rows is None else f"{rows:,}",
+            f"{outcome.seconds:.1f}" if number == 0 else "",
+            result or Text(different or "equal", "red" if different else "green"),
+        )
+    for name in outcome.differences.keys() - outcome.rows.keys():
+        table.add_row("", Text(name), "", "", Text(outcome.differences[name], "red"))
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def _message(error: BaseException) -> str:
     text = str(error) if isinstance(error, GlacierError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        file = error.filename2 or error.filename  # of two the one that is written
+        where = f" for {shown(Path(os.fsdecode(file)))}" if file else ""
+        text = f"There is no room on the disk{where}: {error.strerror}.\nHint: make room and do it again."
     notes = getattr(error, "__notes__", ())
     return "\n".join([text, *(note for note in notes if not note.startswith("In the process of the task:"))])
 
