@@ -3,9 +3,20 @@
 Importing this loads neither Prefect nor a cloud SDK.
 """
 
+from glacier_prefect.credentials import Secret
 from glacier_prefect.executors import Executor, LocalExecutor, register_executor
 from glacier_prefect.pipeline import Pipeline, pipeline
 from glacier_prefect.tasks import Task, task, unmapped
 
-__all__ = ["Executor", "LocalExecutor", "Pipeline", "Task", "pipeline", "register_executor", "task", "unmapped"]
+__all__ = [
+    "Executor",
+    "LocalExecutor",
+    "Pipeline",
+    "Secret",
+    "Task",
+    "pipeline",
+    "register_executor",
+    "task",
+    "unmapped",
+]
 __version__ = "0.1.0"

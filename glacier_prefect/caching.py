@@ -25,7 +25,7 @@ from types import CodeType
 from typing import Any
 
 from prefect.cache_policies import NO_CACHE, CachePolicy
-from prefect.context import TaskRunContext
+from prefect.context import TaskRunContext, get_settings_context
 from prefect.results import ResultStore
 from prefect.serializers import Serializer
 from pydantic import Field
@@ -89,6 +89,41 @@ class GlacierCachePolicy(CachePolicy):
         return key and _usable(key, task_ctx.result_store)
 
 
+@dataclass
+class RunPolicy(CachePolicy):
+    """Prefect cache policy: a retry of the same run, on whichever machine, takes what the node returned."""
+
+    def compute_key(
+        self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
+    ) -> str | None:
+        task, run = task_ctx.task, task_ctx.task_run
+        item = run.name.startswith(f"{task.name}[")  # the run of a mapped task; that of any other may be named anyhow
+        here = RunContext(run_id=str(run.flow_run_id), node=run.name if item else task.name, exchange="")
+        return _usable(here.token, task_ctx.result_store)
+
+
+def keeps_results() -> bool:
+    """Whether results of this process's runs are stored where a retry on another machine finds them."""
+    return get_settings_context().settings.results.default_storage_block is not None
+
+
+def uncached_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a Prefect task whose results do not stand for later runs.
+
+    Args:
+        options: The options that the user gave, without cache options.
+    """
+    if keeps_results() and options.get("persist_result") is not False:
+        return {
+            "result_serializer": GlacierSerializer(),
+            **options,
+            "persist_result": True,
+            "cache_policy": RunPolicy(),
+        }
+    stored = {"result_serializer": GlacierSerializer()} if options.get("persist_result") else {}
+    return {**stored, **options, "cache_policy": NO_CACHE}
+
+
 def cache_options(
     task: Task[..., Any], options: Mapping[str, Any], cache: Path, context: RunContext | None
 ) -> dict[str, Any]:
@@ -102,8 +137,7 @@ def cache_options(
     """
     kept = {name: value for name, value in options.items() if name not in ("cache_policy", "cache_key_fn")}
     if not is_cached(task):
-        stored = {"result_serializer": GlacierSerializer()} if options.get("persist_result") else {}
-        return {**stored, **kept, "cache_policy": NO_CACHE}
+        return uncached_options(kept)
     inner = options.get("cache_policy")
     if (key_fn := options.get("cache_key_fn")) is not None:
         inner = CachePolicy.from_cache_key_fn(key_fn)
@@ -116,7 +150,9 @@ def cache_options(
             inner.isolation_level,
             inner.lock_manager,
         )
-    defaults = {"result_serializer": GlacierSerializer(), "result_storage": cache / "results", "persist_result": True}
+    defaults: dict[str, Any] = {"result_serializer": GlacierSerializer(), "persist_result": True}
+    if not keeps_results():
+        defaults["result_storage"] = cache / "results"
     return {**defaults, **kept, "cache_policy": policy}
 
 
@@ -140,7 +176,7 @@ def _is_gone(key: str, store: ResultStore) -> bool:
     def leaf(item: Any, _: tuple[Any, ...]) -> Any:
         if isinstance(item, Packed):
             map_leaves(exchange.loads(item.data), leaf)
-        elif isinstance(item, FrameLocation) and not Path(item.uri).exists():
+        elif isinstance(item, FrameLocation) and not item.exists():
             gone.append(item)
         return item
 

@@ -24,7 +24,19 @@ from glacier_prefect.errors import ConfigurationError, nearest
 DEFAULT = "dev"
 FILE = "glacier.toml"
 PROJECT_KEYS = ("project", "pipelines", "environments")
-ENVIRONMENT_KEYS = ("provider", "bucket_prefix", "code", "git", "terraform", "secrets", "providers")
+ENVIRONMENT_KEYS = (
+    "provider",
+    "bucket_prefix",
+    "code",
+    "git",
+    "terraform",
+    "secrets",
+    "providers",
+    "executors",
+    "work_pool",
+    "work_pool_credentials",
+    "exchange",
+)
 CODE = ("local", "git", "bucket", "image")
 TERRAFORM = ("terraform", "tofu")
 SKIPPED = frozenset({"tests", "venv", "node_modules"})
@@ -45,10 +57,16 @@ class Environment:
         settings: The provider's settings in the file.
         bucket_prefix: Put before each bucket's name in code.
         providers: Further providers by name: `provider`, their kind, and their settings.
+        executors: Settings of executors by registry key; what code gives beats them.
         secrets: Name in a secret store by name in code.
         code: How code reaches the worker: local, git, bucket or image.
         git: Address of the repository for `code = "git"`, that of the remote `origin` if None.
         terraform: "terraform" or "tofu".
+        work_pool: Prefect's type of the work pool; the provider's usual one if None.
+        work_pool_credentials: Name of the block with the credentials that start runs in the pool; the worker's own
+            identity if None.
+        exchange: Bucket and folder through which runs on several machines hand frames on; a pipeline's first bucket if
+            None.
         where: Its place in the file, for messages.
     """
 
@@ -57,10 +75,14 @@ class Environment:
     settings: Mapping[str, Any] = field(default_factory=dict)
     bucket_prefix: str = ""
     providers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    executors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     code: str = "local"
     git: str | None = None
     terraform: str = "terraform"
+    work_pool: str | None = None
+    work_pool_credentials: str | None = None
+    exchange: str | None = None
     where: str = ""
 
 
@@ -307,7 +329,16 @@ def _environment(name: str, table: Any, file: str) -> Environment:
     _checked_name(name, f"{file}: the name of an environment")
     where = f"{file}: [environments.{name}]"
     _check_table(table, where)
-    for key in ("provider", "bucket_prefix", "code", "git", "terraform"):
+    for key in (
+        "provider",
+        "bucket_prefix",
+        "code",
+        "git",
+        "terraform",
+        "work_pool",
+        "work_pool_credentials",
+        "exchange",
+    ):
         if key in table and not isinstance(table[key], str):
             raise ConfigurationError(f"{where} has {key} as {type(table[key]).__name__}; expected a text.")
     for key, words in (("code", CODE), ("terraform", TERRAFORM)):
@@ -322,6 +353,10 @@ def _environment(name: str, table: Any, file: str) -> Environment:
         _check_table(each, f"{where}: provider {other!r}")
         if not isinstance(each.get("provider"), str):
             raise ConfigurationError(f'{where}: provider {other!r} does not say its kind, as in provider = "azure".')
+    executors = table.get("executors", {})
+    _check_table(executors, f"{where}: executors")
+    for other, each in executors.items():
+        _check_table(each, f"{where}: executor {other!r}")
     known = {key: table[key] for key in ENVIRONMENT_KEYS if key in table}
     settings = {key: value for key, value in table.items() if key not in ENVIRONMENT_KEYS}
     return Environment(name=name, **known, settings=settings, where=where)

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 from glacier_prefect import graph as graphs
 from glacier_prefect import tracing
+from glacier_prefect.environments import find_project
 from glacier_prefect.errors import (
     ConfigurationError,
     DefinitionError,
@@ -139,7 +140,7 @@ class Pipeline:
         timezone = settings.get("timezone") or "UTC"
         _check_schedule(settings.get("schedule"), timezone, where)
         options = {key: value for key, value in settings.items() if key not in OWN_OPTIONS}
-        graph = replace(graph, runner=_process_runner(options.get("task_runner")))
+        graph = replace(graph, runner=_process_runner(options.get("task_runner"))).with_executors(find_project())
         graph.check_travel(where)
         tags = settings.get("tags") or ()
         values = {

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glacier_prefect.sources.shared import Shared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,9 @@ class RunContext:
         node: Name of the node, with `[i]` for an item of a mapped task.
         parameters: The pipeline's parameters.
         run_date: Scheduled start, in the pipeline's timezone.
-        exchange: Folder or URI under which this run hands data on.
+        exchange: Folder under which this run hands data on.
+        shared: Folder of a bucket into which that goes too, for other machines; None if all of it stays on this one.
+        kept: The same for what outlives the run, as part of a cached result.
     """
 
     run_id: str
@@ -33,6 +38,8 @@ class RunContext:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     run_date: datetime | None = None
     exchange: str
+    shared: Shared | None = None
+    kept: Shared | None = None
 
     @property
     def token(self) -> str:
@@ -54,6 +61,10 @@ _current: ContextVar[RunContext | None] = ContextVar("glacier_run_context", defa
 
 stop: ContextVar[threading.Event | None] = ContextVar("glacier_stop", default=None)
 """Set when the run ends early; everything that waits looks at it."""
+
+
+inner: ContextVar[Callable[[], Any] | None] = ContextVar("glacier_inner", default=None)
+"""Makes an `engine.InnerRuns`, which shows what a task's tool runs inside it; None in a run without an API."""
 
 
 touched: ContextVar[list[tuple[str, Any]] | None] = ContextVar("glacier_touched", default=None)

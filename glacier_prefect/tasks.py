@@ -275,6 +275,8 @@ def _make(fn: Callable[P, R], options: Mapping[str, Any]) -> Task[P, R]:
                 "executor='dbt', or an Executor."
             )
         EXECUTORS.check(executor, where)
+    else:
+        executor.check(fn, where)
     materialize = options.get("materialize")
     if materialize is not None and not isinstance(materialize, bool):
         raise OptionError(f"materialize of {where} is {materialize!r}; expected True, False or None.")

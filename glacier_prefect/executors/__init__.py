@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
+from glacier_prefect.environments import Project
+from glacier_prefect.errors import ConfigurationError, GlacierError, nearest
 from glacier_prefect.executors.base import Executor
 from glacier_prefect.executors.local import LocalExecutor
 from glacier_prefect.registry import Registry
@@ -11,7 +16,7 @@ EXECUTORS = Registry(
     group="glacier_prefect.executors",
     table={
         "local": "glacier_prefect.executors.local:LocalExecutor",
-        "dbt": "glacier_prefect.executors.later:DbtExecutor",
+        "dbt": "glacier_prefect.executors.dbt:DbtExecutor",
         "databricks": "glacier_prefect.executors.later:DatabricksExecutor",
         "spark": "glacier_prefect.executors.later:SparkExecutor",
         "airflow": "glacier_prefect.executors.later:AirflowExecutor",
@@ -29,4 +34,37 @@ def register_executor(name: str, executor: str | type[Executor]) -> None:
     EXECUTORS.register(name, executor)
 
 
-__all__ = ["EXECUTORS", "Executor", "LocalExecutor", "register_executor"]
+def environment_executor(executor: str | Executor, project: Project) -> Executor:
+    """Return an executor with the environment's settings of it; what code gives beats them.
+
+    Args:
+        executor: Its name, or one with options.
+        project: Where the environment is described.
+
+    Raises:
+        ConfigurationError: The file has a setting that the executor does not have.
+    """
+    named = executor if isinstance(executor, str) else executor.name
+    made: Executor = EXECUTORS.load(executor)() if isinstance(executor, str) else executor
+    environment = project.environment()
+    for name in environment.executors:
+        # One that is not registered may be by a file that this pipeline does not import; a near miss is a slip.
+        if name != named and name not in EXECUTORS.names() and (hint := nearest(name, EXECUTORS.names()))[:3] == "Did":
+            raise ConfigurationError(f"{environment.where} has settings of an unknown executor {name!r}. {hint}")
+    if not (settings := environment.executors.get(named)):
+        return made
+    where = f"{environment.where.removesuffix(']')}.executors.{named}]"
+    for key in settings:
+        if key not in made.settings():
+            raise ConfigurationError(f"{where} has the unknown setting {key!r}. {nearest(key, made.settings())}")
+    placed: dict[str, Any] = {
+        key: os.path.join(project.folder, value) if key in made.paths and isinstance(value, str) else value
+        for key, value in settings.items()
+    }
+    try:
+        return made.completed(placed)
+    except GlacierError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+
+
+__all__ = ["EXECUTORS", "Executor", "LocalExecutor", "environment_executor", "register_executor"]

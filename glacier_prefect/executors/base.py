@@ -7,8 +7,12 @@ import inspect
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from glacier_prefect import run_context
+from glacier_prefect.credentials import redaction
+from glacier_prefect.errors import TravelError
 
 if TYPE_CHECKING:
     from glacier_prefect.modules import ModuleCall
@@ -22,18 +26,52 @@ def call(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
     """
     bound = inspect.BoundArguments(inspect.signature(function), OrderedDict(inputs))
     result = function(*bound.args, **bound.kwargs)
-    return asyncio.run(result) if inspect.iscoroutine(result) else result
+    value = asyncio.run(result) if inspect.iscoroutine(result) else result
+    if redaction.holds_secret(value):  # it would stand in result files, caches and the exchange location
+        context = run_context.current()
+        raise TravelError(
+            f"The result of task {context.node if context else function.__name__!r} has the value of a secret in it.\n"
+            "Hint: return the Secret itself, and get() its value in the task that needs it."
+        )
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
 class Executor(ABC):
-    """Runs the bodies of tasks.
+    """Runs the bodies of tasks. Its fields are its settings, in code and in `[environments.X.executors.<name>]`.
 
     Attributes:
         name: The registry key.
+        paths: Settings that are paths; relative ones in `glacier.toml` are taken from its folder.
     """
 
     name: ClassVar[str]
+    paths: ClassVar[tuple[str, ...]] = ()
+
+    def __new__(cls, *_: Any, **given: Any) -> Self:
+        made = super().__new__(cls)
+        object.__setattr__(made, "_given", frozenset(given))  # which settings of the environment do not change
+        return made
+
+    @classmethod
+    def settings(cls) -> tuple[str, ...]:
+        """Return the names of all settings."""
+        return tuple(each.name for each in fields(cls) if each.init)
+
+    def completed(self, settings: Mapping[str, Any]) -> Self:
+        """Return this executor with further settings; those that were given to it stay."""
+        given: frozenset[str] = vars(self)["_given"]
+        return replace(self, **{key: value for key, value in settings.items() if key not in given})
+
+    def check(self, function: Callable[..., Any], where: str) -> None:  # noqa: B027  # most take any function
+        """Raise `OptionError` for a function that this executor would ignore a part of, or cannot run.
+
+        Called at the decorator where the executor stands there with its options, and again when a pipeline is made.
+
+        Args:
+            function: The user's function.
+            where: The task, for messages.
+        """
 
     @property
     def crosses(self) -> bool:

@@ -29,13 +29,6 @@ class _LaterExecutor(Executor):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DbtExecutor(_LaterExecutor):
-    """dbt models."""
-
-    name: ClassVar[str] = "dbt"
-
-
-@dataclass(frozen=True, kw_only=True)
 class DatabricksExecutor(_LaterExecutor):
     """Databricks jobs."""
 

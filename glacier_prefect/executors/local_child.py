@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 
 from glacier_prefect import exchange, run_context
+from glacier_prefect.credentials import redaction
 from glacier_prefect.executors.base import call
 
 
@@ -24,12 +25,14 @@ def _end_with_parent() -> None:
 def main(job_file: str, result_file: str) -> None:
     """Run the job in `job_file` and write `(value,)` or the exception to `result_file`."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.stdout, sys.stderr = redaction.MaskedStream(sys.stdout), redaction.MaskedStream(sys.stderr)  # which are logged
     job = exchange.loads(Path(job_file).read_bytes())
     with run_context.entered(job["context"]):
         try:
             result = exchange.dumps((job["finish"](call(job["function"], job["inputs"])),))
-        except BaseException as error:
-            error.add_note("In the process of the task:\n" + "".join(traceback.format_tb(error.__traceback__)))
+        except BaseException as raised:
+            error = redaction.hidden_error(raised)  # the parent does not know the secrets that were read here
+            error.add_note("In the process of the task:\n" + "".join(traceback.format_tb(raised.__traceback__)))
             try:
                 result = exchange.dumps(error)
                 exchange.loads(result)

@@ -26,6 +26,9 @@ from typing import Any
 
 import pytest
 
+from tests.clouds.conftest import azure, cloud, gcs, make_bucket, s3
+
+__all__ = ["azure", "cloud", "gcs", "make_bucket", "s3"]  # the emulators, for tests here too
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 

@@ -1,0 +1,1 @@
+select 'dbt-' || '{{ target.type }}' as engine, '{{ var("marker", "none") }}' as marker
