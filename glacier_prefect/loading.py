@@ -60,11 +60,12 @@ def load_pipeline(target: str) -> Pipeline:
     return next(iter(own.values()))
 
 
-def load_project(targets: Sequence[str] = ()) -> tuple[Project, list[Pipeline]]:
+def load_project(targets: Sequence[str] = (), start: Path | None = None) -> tuple[Project, list[Pipeline]]:
     """Return a project and its pipelines.
 
     Args:
         targets: Files, as in `load_pipelines`; all that the project has if there are none.
+        start: Where the project is looked for if there are none; the working directory if None.
 
     Raises:
         UsageError: There is no pipeline, or the files are of several projects.
@@ -82,7 +83,7 @@ def load_project(targets: Sequence[str] = ()) -> tuple[Project, list[Pipeline]]:
         for target in targets:
             pipelines += load_pipelines(target).values()
     else:
-        project = find_project(Path.cwd())
+        project = find_project(start or Path.cwd())
         for file in project.files():
             pipelines += [each for each in _found(file).values() if each.file and Path(each.file) == file.resolve()]
         if not pipelines:

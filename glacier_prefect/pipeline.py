@@ -299,6 +299,46 @@ class Pipeline:
 
         return analyze(self)
 
+    def generate(self) -> Path:
+        """Write the Terraform root of this pipeline's project, for the environment that this process is in, as `glacier
+        generate` does; return its file.
+        """
+        projects = _loaded("glacier_prefect.projects")
+        project, pipelines = projects.of(self)
+        made: Path = importlib.import_module("glacier_prefect.infrastructure").generate(pipelines, project).file
+        return made
+
+    def plan(self, **options: Any) -> dict[str, Any]:
+        """Return what `deploy` would do, as plain data (version 1 of `glacier plan --json`); nothing is changed."""
+        projects = _loaded("glacier_prefect.projects")
+        project, pipelines = projects.of(self)
+        planned: dict[str, Any] = projects.tree(projects.plan(project, pipelines, **options), project)
+        return planned
+
+    def deploy(self, **options: Any) -> dict[str, Any]:
+        """Deploy this pipeline's project, with all its pipelines, to the environment that this process is in, as
+        `glacier deploy --yes` does; return what was done, as plain data.
+
+        Args:
+            options: `adopt`, `prune_limit`, `allow_data_loss`, as on the command line.
+        """
+        projects = _loaded("glacier_prefect.projects")
+        project, pipelines = projects.of(self)
+        done: dict[str, Any] = projects.tree(projects.deploy(project, pipelines, **options), project)
+        return done
+
+    def destroy(self, **options: Any) -> dict[str, Any]:
+        """Delete what was deployed of this pipeline's project, as `glacier destroy --yes` does; return what was done,
+        as plain data.
+
+        Args:
+            options: `allow_data_loss`, `purge_history`, as on the command line.
+        """
+        projects = _loaded("glacier_prefect.projects")
+        project, _ = projects.of(self)
+        done: dict[str, Any] = projects.tree(projects.destroy(project, **options), project)
+        return done
+
     def parse(self, texts: Mapping[str, str]) -> dict[str, Any]:
         """Return parameters given as texts (on a command line) as values of their declared types.
 
@@ -313,8 +353,11 @@ class Pipeline:
 
 
 def _flows() -> Any:
+    return _loaded("glacier_prefect.flows")
+
+
+def _loaded(name: str) -> Any:
     # The one place that looks up: running is asked of a pipeline, and needs Prefect, which declaring one must not load.
-    name = "glacier_prefect.flows"
     if name in sys.modules or not gc.isenabled():
         return importlib.import_module(name)
     # Of the half million objects that this makes none is garbage; looking for some costs a tenth of the start.

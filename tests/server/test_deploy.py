@@ -339,3 +339,28 @@ def test_a_server_that_is_away_is_named_before_anything_is_done(project: Any) ->
     assert "http://127.0.0.1:9/api" in said
     glacier.env = {name: value for name, value in glacier.env.items() if name != "PREFECT_API_URL"}
     assert "PREFECT_API_URL" in glacier.run("deploy", "--yes", code=1)[0]
+
+
+def test_python_deploys_what_the_command_line_does(project: Any, api: Any) -> None:
+    glacier = Glacier(project, "python")
+    name = glacier.flow("daily")
+    file = glacier.folder / f"flows/flow_{name.partition('/')[0]}.py"
+    verbs = (
+        "import json, sys\n    print(json.dumps(getattr(flow, sys.argv[1])(**json.loads(sys.argv[2])), default=str))"
+    )
+    file.write_text(f"{file.read_text()}\nif __name__ == '__main__':\n    {verbs}\n")
+
+    def call(verb: str, **options: Any) -> Any:
+        command = [sys.executable, str(file), verb, json.dumps(options)]
+        done = subprocess.run(command, cwd=project.folder, env=glacier.env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    assert call("generate") == str(glacier.folder / ".glacier/dev/terraform/main.tf.json")
+    assert call("plan") == json.loads(glacier.run("plan", "--json")[0].partition("WRITES")[0])
+    assert api.deployment(name) is None
+    assert {each["action"] for each in call("deploy")["prefect"]} == {"create"}
+    assert api.deployment(name)
+    assert glacier.run("deploy", "--yes")[1] == []
+    assert {each["action"] for each in call("destroy", allow_data_loss=True)["prefect"]} == {"delete"}
+    assert api.deployment(name) is None
