@@ -27,6 +27,7 @@ NOTE = ".glacier/ui.json"
 START_SECONDS = 180.0  # a first start makes the database, which takes a slow machine a minute
 STOP_SECONDS = 10.0  # it waits for the pages that are open in browsers
 ANSWER_SECONDS = 2.0
+START_MOMENT = 1.0  # in which a process that is being started has no words yet
 
 _POLL = 0.25
 
@@ -228,8 +229,18 @@ def _command_line(pid: int) -> str:
     """Return the words of a process, empty if there is none or it has ended and nobody has asked how."""
     if Path("/proc/self/cmdline").exists():
         try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            end = time.monotonic() + START_MOMENT
+            while not (words := Path(f"/proc/{pid}/cmdline").read_bytes()):
+                if _state(pid) in "ZX" or time.monotonic() > end:
+                    return ""
+                time.sleep(0.01)
         except OSError:
             return ""
+        return words.replace(b"\0", b" ").decode(errors="replace")
     listed = subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
     return f"{listed.stdout.strip()} "
+
+
+def _state(pid: int) -> str:
+    """Return the letter of a process's state, as in "R" for one that runs and "Z" for one that has ended."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from glacier_prefect.deployments.actual import Actual, read_actual
@@ -34,15 +33,18 @@ def status(api: Api, state: State, desired: Desired, infrastructure: Infrastruct
     changed = [found for each in record.objects if (found := _drift(each, actual))]
     saved = infrastructure.plan() if infrastructure is not None else None
     try:
-        moved = saved.drift + [each for each in saved.changes] if saved is not None else []
-        places = [{"address": each["address"], "actions": each["change"]["actions"]} for each in moved]
+        moved = [*saved.drift, *saved.changes] if saved is not None else []
+        lost = saved.lost if saved is not None else ()
+        places = [
+            {
+                "address": each["address"],
+                "actions": ["missing on the disk"] if each["address"] in lost else each["change"]["actions"],
+            }
+            for each in moved
+        ]
     finally:
         if saved is not None:
             saved.close()
-    for each in record.objects:  # Terraform knows that it made a folder, and does not look whether it is still there
-        folder = each.fields.get("data", {}).get("basepath") if each.kind == "block" else None
-        if folder is not None and not Path(folder).is_dir():
-            places.append({"address": folder, "actions": ["missing on the disk"]})
     return {
         "version": 1,
         "record": record.number,

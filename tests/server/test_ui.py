@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from glacier_prefect.ui import read_note
+from glacier_prefect.ui import _command_line, read_note
 
 GLACIER = ("-c", "from glacier_prefect.cli import main; main()")
 FLOW = """
@@ -291,3 +291,15 @@ def test_stopping_ends_the_server_and_keeps_its_runs(ours: Any, started: dict[st
     assert json.loads(ours.run(*GLACIER, "ui", "--stop", "--json").stdout) == {"version": 1, "state": "not running"}
     ours.write("after.py", FLOW.format(name="after"))
     assert "result 5" in ours.run("after.py").stdout
+
+
+def test_a_process_that_is_just_started_is_not_taken_for_one_that_has_ended() -> None:
+    for _ in range(100):
+        started = subprocess.Popen(["sleep", "60"])
+        try:
+            assert _command_line(started.pid) == "sleep 60 "
+        finally:
+            started.kill()
+            assert _command_line(started.pid) in ("sleep 60 ", "")
+            started.wait()
+        assert _command_line(started.pid) == ""
