@@ -364,3 +364,24 @@ def test_python_deploys_what_the_command_line_does(project: Any, api: Any) -> No
     assert glacier.run("deploy", "--yes")[1] == []
     assert {each["action"] for each in call("destroy", allow_data_loss=True)["prefect"]} == {"delete"}
     assert api.deployment(name) is None
+
+
+def test_a_secret_among_terraforms_outputs_is_in_nothing_but_its_state(project: Any, api: Any) -> None:
+    glacier = Glacier(project, "outputs")
+    name = glacier.flow("daily")
+    glacier.write(
+        ".glacier/dev/terraform/theirs.tf",
+        'resource "terraform_data" "theirs" {\n  input = sensitive("planted-input")\n}\n'
+        'output "theirs" {\n  value     = "planted-${terraform_data.theirs.output}"\n  sensitive = true\n}\n',
+    )
+    said = [glacier.run(*words.split())[0] for words in ("plan", "plan --json", "deploy --yes --json", "status --json")]
+    held = [json.dumps(api.deployment(name)), json.dumps(api.post("/block_documents/filter"))]
+    files = {
+        file: file.read_bytes()
+        for file in glacier.folder.rglob("*")
+        if file.is_file() and file.name not in ("theirs.tf", "terraform.tfstate", "terraform.tfstate.backup")
+    }
+    assert b"planted-planted-input" in (glacier.folder / ".glacier/dev/terraform/terraform.tfstate").read_bytes()
+    assert not [text for text in (*said, *held) if "planted" in text]
+    assert not [file for file, content in files.items() if b"planted" in content]
+    glacier.run("destroy", "--yes", "--allow-data-loss")
