@@ -47,7 +47,8 @@ class Api:
                     "`glacier ui`."
                 )
             self.url = prefect_api.public(url)
-            self._client = stack.enter_context(get_client(sync_client=True))
+            hooks = {"event_hooks": {"response": [_ask_again_soon]}}
+            self._client = stack.enter_context(get_client(sync_client=True, httpx_settings=hooks))
             try:
                 self._client.raise_for_api_version_mismatch_once()
             except RuntimeError as error:
@@ -97,6 +98,16 @@ class Api:
                 raise
             raise DeployFailed(f"Prefect did not answer {method} {path}: {type(error).__name__} {error}") from error
         return answer.json() if answer.content else {}
+
+
+def _ask_again_soon(response: Any) -> None:
+    """Say after how many seconds to ask again where a server does not: when its SQLite is locked, that is over in a
+    moment, and Prefect's client would wait for two seconds.
+    """
+    if response.status_code == 503 and "Retry-After" not in response.headers:
+        tries = response.request.extensions.setdefault("glacier_tries", [])
+        response.headers["Retry-After"] = str(0.1 * 4 ** len(tries))  # 34 s in all, with the five tries of the client
+        tries.append(1)
 
 
 def _reason(error: PrefectHTTPStatusError) -> str:
