@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -53,8 +54,13 @@ class Azure:
             address = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)]
             return [str(program), *address, "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
 
-        with server("azure", command, env={"AZURITE_ACCOUNTS": f"{account_name}:{key}"}) as port:
-            yield cls(port=port, account_name=account_name, account_key=key)
+        with server("azure", command, env={"AZURITE_ACCOUNTS": f"{account_name}:{key}"}) as behind:
+
+            def front(port: int, _: Path) -> list[str]:
+                return [sys.executable, "-m", f"{__package__}.azure_front", str(port), str(behind)]
+
+            with server("azure-front", front) as port:
+                yield cls(port=port, account_name=account_name, account_key=key)
 
     def at(self, port: int) -> Self:
         """Return the same emulator, reached through a proxy with that port."""

@@ -108,7 +108,13 @@ class Request(Forwarder):
                 self.json("GET", f"/storage/v1/b/{quote(bucket, safe='')}")
                 if response.status == 404:
                     raise Refused(404, "NoSuchKey", f"The specified key does not exist: {key}")
-            self.relay(response)
+            if key or not (after := split_path(self.path)[2].get("start-after")) or response.status != 200:
+                return self.relay(response)
+            listing = ElementTree.fromstring(response.read())
+        for each in listing.findall("{*}Contents"):  # fake-gcs-server begins with the first one all the same
+            if each.findtext("{*}Key", "") <= after:
+                listing.remove(each)
+        self.reply(200, XML, ElementTree.tostring(listing))
 
     def put(self, bucket: str, key: str, body: Iterable[bytes], headers: Mapping[str, str]) -> dict[str, Any]:
         with self.writing(bucket, key):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from glacier_prefect import run_context, tracing
 from glacier_prefect.errors import ConfigurationError, OptionError, PathError, nearest
+from glacier_prefect.sources import delta
 from glacier_prefect.sources.checks import check_rows, check_schema, check_storable, declared_checks, declared_schema
 from glacier_prefect.sources.formats import Format, format_of
 from glacier_prefect.sources.paths import RUN_DATE, PathTemplate, escaped
@@ -85,6 +86,8 @@ class Location(ABC):
     def _check(self) -> None:
         """Raise an error if the path or a setting of the location is wrong; part of making it."""
         self.template.fields  # noqa: B018  reading it parses the path
+        if self.is_delta:
+            delta.check_path(self.path, str(self))
 
     def __str__(self) -> str:
         return f"{'source' if isinstance(self, Source) else 'sink'} {self.bucket}/{self.path}"
@@ -98,6 +101,20 @@ class Location(ABC):
     def file_format(self) -> Format:
         """The format, by name or suffix."""
         return format_of(self.path, self.format)
+
+    @property
+    def is_delta(self) -> bool:
+        """Whether the data is a delta table, which is written and read in its own way on every store."""
+        return self.file_format.name == "delta"
+
+    @property
+    def _polars(self) -> dict[str, Any]:
+        """Options by which Polars reaches the store."""
+        return {}
+
+    def _table(self, path: str) -> delta.Table:
+        where = f"{self} ({self.provider_name}, bucket {self.full_bucket!r})"
+        return delta.Table(root=self.root, path=path, where=where, reach=self._polars)
 
     @property
     def full_bucket(self) -> str:
@@ -176,7 +193,8 @@ class Source(Location):
         """
         tracing.refuse(f"scan() of {self}")
         self.file_format.require(str(self))
-        frame = self._open(self.filled_path())
+        path = self.filled_path()
+        frame = self._table(path).scan(**self.options) if self.is_delta else self._open(path)
         if self.schema:
             check_schema(frame.collect_schema(), self.schema, str(self))
         check_rows(frame, self.checks, str(self))
@@ -186,16 +204,23 @@ class Source(Location):
     def exists(self) -> bool:
         """Whether any data is there."""
         tracing.refuse(f"exists() of {self}")
-        return bool(self._objects(self.filled_path()))
+        return bool(self._files())
 
     def size(self) -> int:
         """Return the bytes that are stored there; 0 if nothing is."""
         tracing.refuse(f"size() of {self}")
-        return sum(size for _, size, _ in self._objects(self.filled_path()))
+        return sum(size for _, size, _ in self._files())
 
     def fingerprint(self) -> str:
         """Return a text that changes when any object of the source does: names, sizes and etags or mtimes."""
-        return repr(sorted(self._objects(self.filled_path())))
+        return repr(sorted(self._files()))
+
+    def _files(self) -> list[tuple[str, int, str]]:
+        path = self.filled_path()
+        if self.is_delta:
+            self.file_format.require(str(self))
+            return self._table(path).objects(**self.options)
+        return self._objects(path)
 
     @abstractmethod
     def _open(self, path: str) -> pl.LazyFrame:
@@ -275,7 +300,8 @@ class Sink(Location):
         self.file_format.check_types(schema, str(self))
         check_schema(schema, self.schema, str(self))
         check_schema(schema, {key: schema.get(key, pl.Null()) for key in self.partition_by}, f"{self} (partition_by)")
-        source = self._publish(frame, schema, self.filled_path())
+        path = self.filled_path()
+        source = self._commit(frame, path) if self.is_delta else self._publish(frame, schema, path)
         run_context.note("published", source)
         return source
 
@@ -298,6 +324,13 @@ class Sink(Location):
             return twin
         named = {} if twin.options.get("has_header", True) else {"new_columns": list(schema)}
         return replace(twin, schema=schema, options={**twin.options, **named})
+
+    def _commit(self, frame: pl.LazyFrame, path: str) -> Source:
+        def check(rows: pl.LazyFrame) -> None:
+            check_rows(rows, self.checks, str(self))
+
+        self._table(path).write(frame, self.mode, self.partition_by, check)
+        return replace(self.twin(), path=escaped(path))
 
     @abstractmethod
     def _publish(self, frame: pl.LazyFrame, schema: pl.Schema, path: str) -> Source:

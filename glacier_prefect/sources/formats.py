@@ -6,6 +6,7 @@ and of Glacier only `errors`.
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,26 +38,24 @@ class Format:
         suffixes: File suffixes that mean it, the first one is used for writing.
         typed: Whether a file carries the types of its columns; if not, it may be compressed as a whole (`.csv.gz`).
         lacks: Names of the Polars types that it cannot hold.
-        available: False for what a later version brings.
     """
 
     name: str
     suffixes: tuple[str, ...]
     typed: bool = True
     lacks: frozenset[str] = frozenset()
-    available: bool = True
 
     def options(self, direction: str) -> frozenset[str]:
         """Names of the options that Polars takes for this format; `direction` is "scan" or "sink"."""
         import polars as pl
 
+        if self.name == "delta":
+            return frozenset({"version"} if direction == "scan" else ())
         function = getattr(pl if direction == "scan" else pl.LazyFrame, f"{direction}_{self.name}")
         return frozenset(name for name in inspect.signature(function).parameters if not name.startswith("_")) - _OURS
 
     def check(self, options: Mapping[str, Any], direction: str, where: str) -> None:
         """Raise `OptionError` for an option that Polars does not have for this format."""
-        if not self.available or not options:
-            return
         for name in options:
             if name not in (known := self.options(direction)):
                 raise OptionError(
@@ -65,9 +64,12 @@ class Format:
                 )
 
     def require(self, where: str) -> None:
-        """Raise `NotAvailableError` if this version cannot read or write the format."""
-        if not self.available:
-            raise NotAvailableError(f"{where}: the format {self.name!r} is not available in this version of Glacier.")
+        """Raise `NotAvailableError` if the format needs a package that is not installed."""
+        if self.name == "delta" and importlib.util.find_spec("deltalake") is None:
+            raise NotAvailableError(
+                f"{where}: deltalake is not installed, which Glacier needs for the format 'delta'.\n"
+                "Hint: pip install 'glacier-prefect[delta]'"
+            )
 
     def check_types(self, schema: Mapping[str, pl.DataType], where: str) -> None:
         """Raise `TravelError` if a column has a type that cannot be written to this format, or not be read back."""
@@ -225,7 +227,11 @@ FORMATS: dict[str, Format] = {
             lacks=frozenset({"Binary", "Duration", "Time"}),
         ),
         Format(name="ipc", suffixes=(".ipc", ".arrow", ".feather")),
-        Format(name="delta", suffixes=(".delta",), available=False),
+        Format(
+            name="delta",
+            suffixes=(".delta",),
+            lacks=frozenset({"Array", "Duration", "Float16", "Int128", "Null", "Time", "UInt128", "UInt64"}),
+        ),
     )
 }
 

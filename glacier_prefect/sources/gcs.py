@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from glacier_prefect.credentials.gcp import GCPCredentials
+from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.sources.cloud import CloudLocation, CloudSource
 from glacier_prefect.sources.cloud_sink import CloudSink
+from glacier_prefect.sources.delta import Table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +32,15 @@ class _GCS(CloudLocation):
     @property
     def root(self) -> str:
         return f"gs://{self.full_bucket}"
+
+    def _table(self, path: str) -> Table:
+        if named := self.credentials_block or self.credentials_secret:
+            raise ConfigurationError(
+                f"{self}: deltalake finds Google's credentials itself and takes none of credentials_block= or "
+                f"credentials_secret= ({named!r}).\n"
+                "Hint: use an identity of the machine, or the file of GOOGLE_APPLICATION_CREDENTIALS."
+            )
+        return super()._table(path)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from glacier_prefect.errors import FormatError, NotAvailableError, OptionError, TravelError
+from glacier_prefect.errors import FormatError, OptionError, TravelError
 from glacier_prefect.providers import LocalProvider
 from glacier_prefect.sources.formats import FORMATS, format_of
 
@@ -94,14 +94,6 @@ def test_an_option_that_polars_does_not_have_is_an_error_with_the_nearest(provid
         provider.bucket_source("b", "a.csv", options={"seperator": ";"})
     with pytest.raises(OptionError, match="Glacier sets itself"):
         provider.bucket_source("b", "a.parquet", options={"storage_options": {"key": "secret"}})
-
-
-def test_delta_is_known_and_says_that_it_is_not_available_when_it_is_used(provider: LocalProvider) -> None:
-    sink = provider.bucket_sink("b", "a.delta", mode="append")
-    with pytest.raises(NotAvailableError, match="not available in this version"):
-        sink.write(PLAIN)
-    with pytest.raises(NotAvailableError, match="not available in this version"):
-        provider.bucket_source("b", "a.delta").scan()
 
 
 @pytest.mark.parametrize("name", WRITABLE)
