@@ -4,11 +4,12 @@ Importing this loads neither Prefect nor a cloud SDK.
 """
 
 from glacier_prefect.credentials import Secret
-from glacier_prefect.executors import Executor, LocalExecutor, register_executor
+from glacier_prefect.executors import DbtExecutor, Executor, LocalExecutor, register_executor
 from glacier_prefect.pipeline import Pipeline, pipeline
 from glacier_prefect.tasks import Task, task, unmapped
 
 __all__ = [
+    "DbtExecutor",
     "Executor",
     "LocalExecutor",
     "Pipeline",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from glacier_prefect.sources.shared import Shared
 
 EXCHANGE_TTL_DAYS = 7.0
+_FILE = "_glacier_file"
 _numbers = itertools.count()
 _leases: dict[Path, Lease] = {}
 
@@ -71,8 +72,6 @@ class FrameLocation:
 
     def open(self) -> pl.LazyFrame | pl.DataFrame:
         """Return a scan of the frame (or the DataFrame, if that is what was handed over)."""
-        import polars as pl
-
         name, away = os.path.basename(self.uri), None
         try:
             size: int | None = os.stat(self.uri).st_size
@@ -89,7 +88,7 @@ class FrameLocation:
                 f"The handed-over frame {self.uri} has {size} bytes, and had {self.size} when it was written."
             )
         if away is None:
-            scan = pl.scan_parquet(self.uri, glob=False, hive_partitioning=False)
+            scan = scan_file(self.uri)
         else:
             scan = away.scan(name)
         return scan.collect() if self.eager else scan
@@ -125,7 +124,9 @@ def hand_over(
     here = f"{os.getpid()}-{next(_numbers)}"
     unique = here if shared is None else f"{here}-{uuid.uuid4().hex[:12]}"  # processes of two machines may have one id
     file = folder / f"{name}-{unique}.parquet"
-    steadily(lazy, lambda lazy: lazy.sink_parquet(file, sync_on_close=None))
+    whole = file_of(frame) if columns is None else None
+    if whole is None or not _linked(whole, file):
+        steadily(lazy, lambda lazy: lazy.sink_parquet(file, sync_on_close=None))
     with open(file, "rb") as opened:
         checksum = hashlib.file_digest(opened, "blake2b").hexdigest()[:32]
     if shared is not None:
@@ -140,6 +141,29 @@ def hand_over(
         eager=eager,
         shared=shared,
     )
+
+
+def scan_file(file: str | Path) -> pl.LazyFrame:
+    """Return a scan of a Parquet file that does not change any more; `file_of` the frame is that file."""
+    import polars as pl
+
+    scan = pl.scan_parquet(file, glob=False, hive_partitioning=False)
+    setattr(scan, _FILE, str(file))  # a frame that is made of it is another object, without this
+    return scan
+
+
+def file_of(frame: pl.LazyFrame | pl.DataFrame) -> str | None:
+    """Return the Parquet file on this machine that a frame is the whole of, None if there is none."""
+    return getattr(frame, _FILE, None)
+
+
+def _linked(file: str, other: Path) -> bool:
+    """Whether a file could be given a further name, in place of a copy."""
+    try:
+        os.link(file, other)
+    except OSError:
+        return False
+    return True
 
 
 def map_leaves(value: Any, function: Callable[[Any, tuple[Any, ...]], Any], path: tuple[Any, ...] = ()) -> Any:

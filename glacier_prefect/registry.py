@@ -44,6 +44,11 @@ class Registry:
             what = f"{where} has the unknown {self.kind}" if where else f"Unknown {self.kind}"
             raise OptionError(f"{what} {name!r}. {nearest(name, self.names())}")
 
+    def is_own(self, name: str) -> bool:
+        """Whether a name stands for what is loaded already, or for a class of Glacier's, which is cheap to load."""
+        target = self.table[name]
+        return not isinstance(target, str) or target.startswith("glacier_prefect.")
+
     def load(self, name: str) -> Any:
         """Import and return the class that `name` stands for."""
         self.check(name)

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from glacier_prefect import tracing
+from glacier_prefect.environments import find_project
 from glacier_prefect.errors import ArgumentsError, DependencyError, OptionError, nearest
-from glacier_prefect.executors import EXECUTORS, Executor
+from glacier_prefect.executors import EXECUTORS, Executor, environment_executor
 from glacier_prefect.executors.base import call
 from glacier_prefect.sources.checks import declared_checks, declared_schema
 
@@ -275,6 +276,8 @@ def _make(fn: Callable[P, R], options: Mapping[str, Any]) -> Task[P, R]:
                 "executor='dbt', or an Executor."
             )
         EXECUTORS.check(executor, where)
+        if executor != "local" and EXECUTORS.is_own(executor):  # another may be costly to import, so it is asked later
+            environment_executor(executor, find_project()).check(fn, where)
     else:
         executor.check(fn, where)
     materialize = options.get("materialize")

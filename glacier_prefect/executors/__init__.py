@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from glacier_prefect.environments import Project
+from glacier_prefect.environments import FILE, Project
 from glacier_prefect.errors import ConfigurationError, GlacierError, nearest
 from glacier_prefect.executors.base import Executor
+from glacier_prefect.executors.dbt import DbtExecutor
 from glacier_prefect.executors.local import LocalExecutor
 from glacier_prefect.registry import Registry
 
@@ -45,26 +46,32 @@ def environment_executor(executor: str | Executor, project: Project) -> Executor
         ConfigurationError: The file has a setting that the executor does not have.
     """
     named = executor if isinstance(executor, str) else executor.name
-    made: Executor = EXECUTORS.load(executor)() if isinstance(executor, str) else executor
+    kind: type[Executor] = EXECUTORS.load(executor) if isinstance(executor, str) else type(executor)
     environment = project.environment()
     for name in environment.executors:
         # One that is not registered may be by a file that this pipeline does not import; a near miss is a slip.
         if name != named and name not in EXECUTORS.names() and (hint := nearest(name, EXECUTORS.names()))[:3] == "Did":
             raise ConfigurationError(f"{environment.where} has settings of an unknown executor {name!r}. {hint}")
-    if not (settings := environment.executors.get(named)):
-        return made
+    settings = environment.executors.get(named, {})
     where = f"{environment.where.removesuffix(']')}.executors.{named}]"
     for key in settings:
-        if key not in made.settings():
-            raise ConfigurationError(f"{where} has the unknown setting {key!r}. {nearest(key, made.settings())}")
+        if key not in kind.settings():
+            raise ConfigurationError(f"{where} has the unknown setting {key!r}. {nearest(key, kind.settings())}")
     placed: dict[str, Any] = {
-        key: os.path.join(project.folder, value) if key in made.paths and isinstance(value, str) else value
+        key: os.path.join(project.folder, value) if key in kind.paths and isinstance(value, str) else value
         for key, value in settings.items()
     }
     try:
-        return made.completed(placed)
+        return kind(**placed) if isinstance(executor, str) else executor.completed(placed)
     except GlacierError as error:
+        if not settings:
+            raise
         raise ConfigurationError(f"{where}: {error}") from None
+    except TypeError as error:  # of an executor with a setting that has no default
+        raise ConfigurationError(
+            f"The executor {named!r} lacks a setting: {error}\n"
+            f"Hint: write it into [environments.{environment.name}.executors.{named}] of {FILE}."
+        ) from None
 
 
-__all__ = ["EXECUTORS", "Executor", "LocalExecutor", "environment_executor", "register_executor"]
+__all__ = ["EXECUTORS", "DbtExecutor", "Executor", "LocalExecutor", "environment_executor", "register_executor"]

@@ -61,12 +61,14 @@ class Executor(ABC):
     def completed(self, settings: Mapping[str, Any]) -> Self:
         """Return this executor with further settings; those that were given to it stay."""
         given: frozenset[str] = vars(self)["_given"]
-        return replace(self, **{key: value for key, value in settings.items() if key not in given})
+        further = {key: value for key, value in settings.items() if key not in given}
+        return replace(self, **further) if further else self
 
     def check(self, function: Callable[..., Any], where: str) -> None:  # noqa: B027  # most take any function
         """Raise `OptionError` for a function that this executor would ignore a part of, or cannot run.
 
-        Called at the decorator where the executor stands there with its options, and again when a pipeline is made.
+        Called at the decorator (of an executor that another distribution registers by its name: when a pipeline is
+        made).
 
         Args:
             function: The user's function.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dis
+import hashlib
 import importlib.util
 import inspect
 import json
@@ -26,8 +27,8 @@ from typing import Any, ClassVar
 
 from glacier_prefect import run_context
 from glacier_prefect.credentials import redaction
-from glacier_prefect.errors import ArgumentsError, GlacierError, NotAvailableError, OptionError
-from glacier_prefect.exchange import hand_over, is_frame
+from glacier_prefect.errors import ArgumentsError, ConfigurationError, GlacierError, NotAvailableError, OptionError
+from glacier_prefect.exchange import file_of, hand_over, is_frame, scan_file
 from glacier_prefect.executors.base import Executor, call
 
 LOOK_SECONDS = 0.2
@@ -127,9 +128,9 @@ class DbtExecutor(Executor):
             )
         project = Path(self.project_dir).absolute()
         if not (project / "dbt_project.yml").is_file():
-            raise DbtError(
+            raise ConfigurationError(
                 f"Task {context.node!r} (executor 'dbt'): there is no dbt_project.yml in {project}.\n"
-                "Hint: say where the project is: DbtExecutor(project_dir=...), or project_dir in "
+                "Hint: say where it is: DbtExecutor(project_dir=...), or project_dir in "
                 "[environments.X.executors.dbt] of glacier.toml."
             )
         if importlib.util.find_spec("dbt") is None or importlib.util.find_spec("dbt.cli") is None:
@@ -159,10 +160,11 @@ class DbtExecutor(Executor):
             "databases": str(context.cache.parent / "dbt"),
         }
         # What the last attempt was asked for; a retry of something else would be a build of its own.
-        asked = json.dumps(job, sort_keys=True, default=str)
+        # Its digest, since variables may be nobody else's business.
+        asked = hashlib.blake2b(json.dumps(job, sort_keys=True, default=str).encode()).hexdigest()
         job["retry"] = (state / "run_results.json").exists() and _text_of(state / "asked") == asked
         (state / "asked").write_text(asked)
-        job["inputs"] = {name: hand_over(frame).uri for name, frame in _frames(inputs)}
+        job["inputs"] = {name: file_of(frame) or hand_over(frame).uri for name, frame in _frames(inputs)}
         job["returns"] = [
             {"model": model, "file": str(folder / f"returned-{place}-{os.getpid()}-{time.monotonic_ns()}.parquet")}
             for place, model in enumerate(returns.values())
@@ -172,9 +174,7 @@ class DbtExecutor(Executor):
         (state / "run_results.json").unlink(missing_ok=True)
         if not returns:
             return finish(None)
-        import polars as pl
-
-        scans = [pl.scan_parquet(each["file"], glob=False) for each in job["returns"]]
+        scans = [scan_file(each["file"]) for each in job["returns"]]
         return finish(scans[0] if isinstance(self.returns, str) else dict(zip(returns, scans, strict=True)))
 
 
@@ -191,6 +191,8 @@ class _Invocation:
         self.finished: dict[str, str] = {}  # statuses by node; dbt says of a skipped one twice that it is finished
         self.last: dict[str, Any] | None = None
         self.parents: dict[str, list[str]] = {}
+        self.open: dict[str, int] = {}  # how many starts of a node have no end yet
+        self.reasons: dict[str, list[str]] = {}
         self.started: dict[str, tuple[str, ...]] = {}  # each node that was started: its nearest ones before it
 
     @property
@@ -273,6 +275,8 @@ class _Invocation:
 
     def _take(self, event: Mapping[str, Any]) -> None:
         what, node = event["what"], event.get("id", "")
+        if what in ("start", "finish") and self._is_batch(event):
+            return
         if what == "line":
             self._take_line(node, event["level"], redaction.hidden(event["text"]))
         elif what == "manifest" and self.shown is not None:
@@ -282,15 +286,32 @@ class _Invocation:
             if self.shown is not None:
                 self.shown.start(node, event["name"], event["at"], self.started[node])
         elif what == "finish":
-            status, message = event["status"], redaction.hidden(event["message"])
+            status = event["status"]
+            message = self._message(node, event["message"])
             self.finished[node] = status
             if status in FAILED:
                 self.failures.append((node, message))
             if self.shown is not None:
                 state = "failed" if status in FAILED else "skipped" if status == "skipped" else "completed"
                 self.shown.end(node, event["at"], state, message, "\n".join(self.lines.pop(node, ())))
+        elif what == "reason":
+            self.reasons.setdefault(node, []).append(event["text"])
         elif what == "end":
             self.last = dict(event)
+            for each in self.reasons.keys() & self.started.keys() - self.finished.keys():
+                self.open[each] = 1
+                self._take({"what": "finish", "id": each, "status": "error", "message": "", "at": time.time()})
+
+    def _is_batch(self, event: Mapping[str, Any]) -> bool:
+        """Whether this is the start or end of a batch of a node (microbatch), of which dbt tells under its name."""
+        node, starts = event["id"], event["what"] == "start"
+        self.open[node] = self.open.get(node, 0) + (1 if starts else -1)
+        return self.open[node] != (1 if starts else 0)
+
+    def _message(self, node: str, message: str) -> str:
+        """Return what dbt says of a node with the reasons that are not in it."""
+        reasons = [each for each in dict.fromkeys(self.reasons.get(node, ())) if each not in message]
+        return redaction.hidden("\n".join([*([message] if message else ()), *reasons]))
 
     def _take_line(self, node: str, level: str, text: str) -> None:
         if not text.strip():
@@ -303,7 +324,7 @@ class _Invocation:
             self.shown.log(LEVELS[level], text)
 
     def _before(self, node: str) -> tuple[str, ...]:
-        """Return the nodes of this run that a node comes after, looking through those that do not run (ephemeral)."""
+        """Return the nodes of this run that a node comes after, looking through those that are not selected."""
         found: dict[str, None] = {}
         seen: set[str] = set()
         pending = list(self.parents.get(node, ()))

@@ -7,23 +7,27 @@ and ends when its parent does. Run by its path, so that nothing of Glacier has t
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import difflib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 SOURCE = "glacier"
 FROM_DBT = {"model", "seed", "snapshot"}
 GRACE_SECONDS = 10.0
+SKIPPED = {"target", "logs", "dbt_packages", "venv"}
+_READS = re.compile(r"""source\(\s*['"]glacier['"]\s*,\s*['"](\w+)['"]""")
 
 
 class Refused(Exception):
@@ -51,16 +55,17 @@ class Job:
 
     def __init__(self, job: dict[str, Any], wire: Wire) -> None:
         self.job, self.wire = job, wire
-        self.adapter = ""
-        self.checked = False
+        self.announced = False
 
     def run(self) -> None:
         """Run dbt, write the models that are asked for to files, and say how it ended."""
         from dbt.cli.main import dbtRunner
 
         job = self.job
+        if tables := {*job["inputs"], *_read_inputs(Path(job["project_dir"]))}:
+            _declare_inputs(Path(job["folder"]), tables)
         if job["inputs"]:
-            _declare_inputs(Path(job["folder"]), job["inputs"])
+            _place_inputs(job["inputs"])
         options = ["--project-dir", job["project_dir"], *self._profile()]
         for option in ("target", "threads"):
             options += [f"--{option}", str(job[option])] if job[option] is not None else []
@@ -89,8 +94,8 @@ class Job:
         name = info.name
         if name == "NodeStart":
             node = event.data.node_info
-            if not self.checked:
-                self._check_returns()
+            if not self.announced:
+                self.announced = True
                 self.wire.send("manifest", path=str(self._target() / "manifest.json"))
             self.wire.send("start", id=node.unique_id, name=f"{node.resource_type} {node.node_name}", at=time.time())
         elif name == "NodeFinished":
@@ -102,11 +107,13 @@ class Job:
                 message=result.message,
                 at=time.time(),
             )
+        elif name == "GenericExceptionOnRun":  # the result of a batch, or of what dbt did not expect, has no reason
+            self.wire.send("reason", id=event.data.node_info.unique_id, text=event.data.exc)
         elif name == "AdapterRegistered":
-            self.adapter = event.data.adapter_name.rpartition("=")[2] or event.data.adapter_name
-            if self.job["inputs"] and self.adapter != "duckdb":
+            adapter = event.data.adapter_name
+            if self.job["inputs"] and adapter != "duckdb":
                 raise Refused(
-                    f"frames cannot become sources of dbt's adapter {self.adapter!r}; only dbt-duckdb reads the "
+                    f"frames cannot become sources of dbt's adapter {adapter!r}; only dbt-duckdb reads the "
                     f"Parquet files that they are ({', '.join(self.job['inputs'])}).\n"
                     "Hint: load the frame into the warehouse in a task before, and name that task in depends_on."
                 )
@@ -118,13 +125,13 @@ class Job:
 
     def _profile(self) -> list[str]:
         """Return the options that choose a profile; where there is none, that of an embedded DuckDB."""
-        import yaml
+        from dbt.clients.yaml_helper import load_yaml_text
 
         project = Path(self.job["project_dir"])
         given = self.job["profiles_dir"]
         if given:
             return ["--profiles-dir", given]
-        settings = yaml.safe_load((project / "dbt_project.yml").read_text()) or {}
+        settings = load_yaml_text((project / "dbt_project.yml").read_text()) or {}
         files = [project / "profiles.yml", Path.home() / ".dbt" / "profiles.yml"]
         named = settings.get("profile")
         if os.environ.get("DBT_PROFILES_DIR") or (named and any(file.is_file() for file in files)):
@@ -134,7 +141,7 @@ class Job:
         file.parent.mkdir(parents=True, exist_ok=True)
         output = {"type": "duckdb", "path": str(file), "threads": 4}
         profile = {name: {"target": target, "outputs": {target: output}}}
-        (Path(self.job["folder"]) / "profiles.yml").write_text(yaml.safe_dump(profile))
+        (Path(self.job["folder"]) / "profiles.yml").write_text(json.dumps(profile))  # which is YAML, too
         self.wire.send("line", id="", level="info", text=f"The project has no profile: DuckDB in {file} is used.")
         return ["--profiles-dir", self.job["folder"], "--profile", name]
 
@@ -148,7 +155,6 @@ class Job:
 
     def _check_returns(self) -> None:
         """Raise if a model that is to be returned is none: before anything is built, as soon as dbt knows its nodes."""
-        self.checked = True
         if not self.job["returns"]:
             return
         nodes = json.loads((self._target() / "manifest.json").read_text())["nodes"].values()
@@ -167,8 +173,6 @@ class Job:
 
     def _export(self) -> None:
         """Write the models that are to be returned to Parquet files."""
-        if not self.checked:
-            self._check_returns()
         adapter = self._adapter()
         with adapter.connection_named(SOURCE):
             for each in self.job["returns"]:
@@ -189,33 +193,53 @@ def _fetch(cursor: Any, query: str, file: str) -> None:
     pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None).write_parquet(file)
 
 
-def _declare_inputs(folder: Path, inputs: dict[str, str]) -> None:
-    """Let dbt find the inputs as tables of the source `glacier`, whether the project declares that source or not.
+def _read_inputs(project: Path) -> Iterator[str]:
+    """Yield the tables of the source `glacier` that the project's files read: other tasks give it more than this one.
 
-    They are declared by a package beside the project, so that nothing in the project changes; where each is read is
-    said when dbt-duckdb names the relation, which holds for tables that the project declares, too.
+    Without it, dbt could not parse the models that this task does not even select.
     """
-    from dbt.adapters.duckdb.relation import DuckDBRelation
+    for folder, folders, files in os.walk(project):
+        folders[:] = [each for each in folders if each not in SKIPPED and not each.startswith(".")]
+        for name in files:
+            if name.endswith((".sql", ".py", ".yml", ".yaml")):
+                text = Path(folder, name).read_text(errors="replace")
+                if SOURCE in text:
+                    yield from _READS.findall(text)
+
+
+def _declare_inputs(folder: Path, names: set[str]) -> None:
+    """Declare tables of the source `glacier`, in a package beside the project, so that nothing in the project changes.
+
+    Where the project declares them itself, dbt takes its own declaration.
+    """
     from dbt.config.runtime import RuntimeConfig
 
     package = folder / "inputs"
     (package / "models").mkdir(parents=True, exist_ok=True)
     (package / "dbt_project.yml").write_text("name: glacier_inputs\nversion: '1.0'\nconfig-version: 2\n")
-    tables = [{"name": name} for name in sorted(inputs)]
+    tables = [{"name": name} for name in sorted(names)]
     (package / "models" / "sources.yml").write_text(
         json.dumps({"version": 2, "sources": [{"name": SOURCE, "tables": tables}]})
     )
-    load, create = RuntimeConfig.load_projects, DuckDBRelation.create_from_source.__func__
+    load = RuntimeConfig.load_projects
 
     def load_projects(self: Any, paths: Any) -> Any:
         return load(self, itertools.chain(paths, [package]))
+
+    RuntimeConfig.load_projects = load_projects
+
+
+def _place_inputs(inputs: dict[str, str]) -> None:
+    """Let dbt-duckdb read the tables of the source `glacier` from files, whoever declares them."""
+    from dbt.adapters.duckdb.relation import DuckDBRelation
+
+    create = DuckDBRelation.create_from_source.__func__
 
     def create_from_source(cls: Any, /, quoting: Any, source: Any, **options: Any) -> Any:
         relation = create(cls, quoting, source, **options)
         file = inputs.get(source.name) if source.source_name == SOURCE else None
         return relation if file is None else relation.replace(external=_quoted(file))
 
-    RuntimeConfig.load_projects = load_projects
     DuckDBRelation.create_from_source = classmethod(create_from_source)
 
 
@@ -230,7 +254,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def main(file: str, ended: Callable[[int], Any] = os._exit) -> None:
+def main(file: str) -> None:
     """Run the job in `file`."""
     wire = Wire()
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -238,8 +262,9 @@ def main(file: str, ended: Callable[[int], Any] = os._exit) -> None:
         Job(json.loads(Path(file).read_text()), wire).run()
     except Exception as error:
         wire.send("end", success=False, error=f"{type(error).__name__}: {error}", interrupted=False, nodes=0)
+    atexit._run_exitfuncs()  # adapters close their warehouse there
     sys.stderr.flush()
-    ended(0)  # at once: libraries of warehouses complain, or hang, when the interpreter ends
+    os._exit(0)  # libraries of warehouses complain, or hang, when the interpreter ends
 
 
 if __name__ == "__main__":

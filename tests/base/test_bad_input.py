@@ -249,7 +249,14 @@ CASES = {
         ["Error: ValueError: no such shop", "In task 'broken' of pipeline 'daily'"],
     ),
     "executor of a later version": Case(
-        body("return use.with_options(executor='dbt')(1)"), 1, ["The executor 'dbt' is not available in this version"]
+        body("return use.with_options(executor='airflow')(1)"),
+        1,
+        ["The executor 'airflow' is not available in this version"],
+    ),
+    "dbt without a project": Case(
+        "@task(executor='dbt')\ndef models(): ...\n" + body("return models()"),
+        2,
+        ["there is no dbt_project.yml in", "DbtExecutor(project_dir=...)"],
     ),
 }
 

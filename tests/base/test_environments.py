@@ -522,7 +522,7 @@ def test_an_executor_takes_the_environments_settings_and_what_code_gives_beats_t
 
 
 def test_a_relative_path_of_an_executor_is_taken_from_the_files_folder(folder: Path) -> None:
-    text = TWO_TASKS.replace("@task\n", "@task(executor='dbt')\n")
+    text = TWO_TASKS.replace("@task\n", "@task(executor='dbt')\n").replace("return 1", "return 'a_model'")
     made = executors_of(folder, '[environments.dev.executors.dbt]\nproject_dir = "warehouse"\n', text)
     assert made["first"].project_dir == str(folder / "warehouse")
 

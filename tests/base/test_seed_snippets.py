@@ -278,7 +278,7 @@ def test_snippets_of_this_version_run(name: str, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("an executor for each task", "The executor 'dbt' is not available in this version"),
+        ("an executor for each task", "Task 'run_dbt_models' .executor 'dbt'.: there is no dbt_project.yml in "),
         ("migrated", r"No credentials of AWS were found|pip install 'glacier-prefect\[aws\]'"),
         ("azure", r"No credentials of Azure were found|pip install 'glacier-prefect\[azure\]'"),
         ("google", r"No credentials of Google Cloud were found|pip install 'glacier-prefect\[gcp\]'"),
