@@ -326,6 +326,8 @@ def ui(
             print(f"It is running since {server.started}.", file=sys.stderr)
         if os.environ.get("PREFECT_API_URL"):
             print("PREFECT_API_URL is set: runs are reported there, not here.", file=sys.stderr)
+        else:
+            print(f"For Prefect's own commands: export PREFECT_API_URL={server.api}", file=sys.stderr)
         print("Stop it with `glacier ui --stop`.", file=sys.stderr)
 
 

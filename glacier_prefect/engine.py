@@ -408,8 +408,9 @@ def _emit_task_run_event_of_context(*args: Any, **kwargs: Any) -> Any:
 def _create_result_record_of_context(
     self: ResultStore, obj: Any, key: str | None = None, expiration: Any = None
 ) -> ResultRecord[Any]:
-    # Only spares looking up, on disk, the path of a result that will not be stored: a tenth of a trivial task.
-    if should_persist_result() or not is_serverless():
+    # Only spares looking up, on disk, the path of a result that will not be stored: a tenth of a trivial task. What a
+    # flow failed with Prefect stores whatever is asked for.
+    if should_persist_result() or not is_serverless() or isinstance(obj, BaseException):
         return _create_result_record(self, obj, key, expiration)
     metadata = ResultRecordMetadata(
         serializer=self.serializer, expiration=expiration, storage_key=key or self.storage_key_fn()

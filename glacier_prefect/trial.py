@@ -7,6 +7,7 @@ each first. Nothing of the user's is written, and no cloud is called.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -91,6 +92,12 @@ def try_out(
     for each in providers:
         if each not in PROVIDERS:
             raise UsageError(f"There is no emulator of a provider {each!r}. {nearest(each, PROVIDERS)}")
+    clouds = [each for each in providers if each != "local"]
+    if lacking := [each for each in clouds if importlib.util.find_spec("obstore") is None]:
+        raise UsageError(
+            f"The emulators of {', '.join(lacking)} need packages that are not installed.\n"
+            f"Hint: pip install 'glacier-prefect[{','.join(clouds)},emulators]', or try only --on local."
+        )
     bound = pipeline.graph.signature.bind_partial(**pipeline.parse(parameters))
     bound.apply_defaults()
     values = {**bound.arguments, RUN_DATE: pipeline.moment(run_date)}

@@ -2,9 +2,10 @@
 
     glacier test flow.py              # on all four providers: the clouds are emulators on this machine
     python load.py; python flow.py    # on this machine
-    GLACIER_ENV=aws python flow.py    # the same on AWS, with your own account in glacier.toml
+    export GLACIER_ENV=aws            # the same on AWS, in buckets of your own account
+    python load.py; python flow.py
 
-Nothing below knows where it runs. The buckets have to be there: `glacier deploy` makes them.
+Nothing below knows where it runs.
 """
 
 import polars as pl

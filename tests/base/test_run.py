@@ -106,6 +106,20 @@ def test_a_value_that_leaves_the_fixed_prefix_fails_the_run_and_writes_nothing(v
     assert not list(tmp_path.rglob("*.parquet"))
 
 
+def test_a_run_that_fails_says_nothing_of_results_that_could_not_be_stored(caplog: pytest.LogCaptureFixture) -> None:
+    @task
+    def bad() -> None:
+        raise ValueError("on purpose")
+
+    @pipeline
+    def failing():
+        return bad()
+
+    with pytest.raises(ValueError, match="on purpose"):
+        failing.run()
+    assert not [each.getMessage() for each in caplog.records if "Failed to write result" in each.getMessage()]
+
+
 def test_wrong_parameters_are_an_error_before_anything_runs() -> None:
     @pipeline
     def limited(limit: int = 1):

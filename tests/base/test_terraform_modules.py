@@ -255,7 +255,7 @@ def test_link_in_place_of_the_folder_is_not_followed_when_destroying(tmp_path: P
     cli = root(tmp_path / "root", name="my-data", location={"base_path": str(tmp_path)})
     apply(cli)
     apply(cli, destroy=True, allow_data_loss=True)
-    assert not (tmp_path / "my-data").is_symlink()
+    assert (tmp_path / "my-data").is_symlink()
     assert (tmp_path / "elsewhere" / "rows.csv").exists()
 
 
@@ -274,3 +274,16 @@ def test_work_pool_gives_what_python_needs_and_is_destroyed_without_a_question(t
         assert not second.has_changes
     apply(cli, destroy=True)
     assert cli.state_list() == []
+
+
+def test_a_folder_that_was_there_before_is_no_destroys_to_remove(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "rows.csv").write_text("mine")
+    folders = {}
+    for name in ("raw", "made"):
+        folders[name] = root(tmp_path / f"root-{name}", name=name, location={"base_path": str(tmp_path)})
+        apply(folders[name])
+        (tmp_path / name / "added.csv").touch()
+        apply(folders[name], destroy=True, allow_data_loss=True)
+    assert sorted(each.name for each in (tmp_path / "raw").iterdir()) == ["added.csv", "rows.csv"]
+    assert not (tmp_path / "made").exists()

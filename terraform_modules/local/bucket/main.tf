@@ -18,9 +18,13 @@ resource "terraform_data" "bucket" {
   triggers_replace = { path = local.path }
 
   # What varies goes through the environment: a name is never read as shell code.
+  # A folder that is made here is marked; one that was there before is somebody's, and no destroy removes it.
   provisioner "local-exec" {
     interpreter = ["/bin/sh", "-c"]
-    command     = "mkdir -p -- \"$BUCKET\""
+    command     = <<-EOT
+      if [ -d "$BUCKET" ]; then exit 0; fi
+      mkdir -p -- "$BUCKET" && mkdir -- "$BUCKET/.glacier" && : > "$BUCKET/.glacier/made-by-terraform"
+    EOT
     environment = { BUCKET = self.input.path }
     quiet       = true
   }
@@ -32,8 +36,14 @@ resource "terraform_data" "bucket" {
     interpreter = ["/bin/sh", "-c"]
     command     = <<-EOT
       if [ ! -e "$BUCKET" ] && [ ! -L "$BUCKET" ]; then exit 0; fi
+      if [ ! -e "$BUCKET/.glacier/made-by-terraform" ]; then exit 0; fi
       if [ "$ALLOWED" = true ] || [ "$GLACIER_ALLOW_DATA_LOSS" = true ]; then exec rm -rf -- "$BUCKET"; fi
-      rmdir -- "$BUCKET" || { echo "It is kept; allow_data_loss lets it be removed with what is in it." >&2; exit 1; }
+      rm -f -- "$BUCKET/.glacier/made-by-terraform"
+      rmdir -- "$BUCKET/.glacier" 2> /dev/null
+      if rmdir -- "$BUCKET"; then exit 0; fi
+      mkdir -p -- "$BUCKET/.glacier" && : > "$BUCKET/.glacier/made-by-terraform"
+      echo "It is kept; allow_data_loss lets it be removed with what is in it." >&2
+      exit 1
     EOT
     environment = {
       BUCKET  = self.input.path
