@@ -89,7 +89,8 @@ class LocalProvider(Provider):
         if not (value := os.environ.get(name)):
             raise ConfigurationError(
                 f"There is no secret {name!r}: with LocalProvider a secret is an environment variable, and {name} is "
-                "not set."
+                "not set.\n"
+                "Hint: set it, or a variable of the secret's name in code, which beats the file."
             )
         return value
 

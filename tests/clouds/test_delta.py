@@ -253,7 +253,7 @@ while True:
     assert heights == sorted(heights)
     assert not any(height % 4 for height in heights)
     make(mode="append").write(FRAME)
-    assert read(make()).height == heights[-1] + 4
+    assert read(make()).height - heights[-1] in (4, 8)  # a commit that was on its way may come after the last look
 
 
 @pytest.mark.parametrize("path", ["a b.delta", "a#b.delta", "a%2Fb.delta", "ü.delta", "a?.delta", "{x}/a+.delta"])
