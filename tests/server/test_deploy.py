@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -291,7 +292,7 @@ def test_plan_and_status_show_what_differs(project: Any, api: Any) -> None:
     api.call("PATCH", f"/deployments/{api.deployment(name)['id']}", {"description": "Theirs."})
     api.post(f"/deployments/{api.deployment(name)['id']}/pause_deployment")
     glacier.flow("daily", "0 7 * * *")
-    (glacier.folder / "data/out").rmdir()
+    shutil.rmtree(glacier.folder / "data/out")
     said, _ = glacier.run("status")
     assert "deployment shown-daily/dev: code is newer" in said
     assert 'description: "What it is for." was deployed, "Theirs." is there' in said

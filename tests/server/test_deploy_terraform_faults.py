@@ -358,7 +358,7 @@ def test_a_kill_half_way_through_an_apply_is_made_good_by_the_next_deploy(world:
 
 def test_a_bucket_whose_folder_is_gone_is_made_again_without_leave_to_lose_data(world: World) -> None:
     folder = world.folder / "data/kept"
-    folder.rmdir()
+    shutil.rmtree(folder)
     done = world.run("deploy", "--yes")
     assert done["code"] == 0, done
     assert "-/+ module.local_bucket_kept.terraform_data.bucket" in done["said"]
