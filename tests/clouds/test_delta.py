@@ -209,10 +209,14 @@ def test_a_missing_table_is_an_error_that_names_it(make: Callable[..., Sink], bu
         source.scan()
 
 
-def test_a_missing_bucket_is_an_error_that_names_it(provider: Provider, kind: Cloud | None) -> None:
-    if kind is None:
-        pytest.skip("on the disk a bucket is made with the first write")
+def test_a_missing_bucket_is_an_error_that_names_it_and_on_the_disk_is_made(
+    provider: Provider, kind: Cloud | None
+) -> None:
     sink = provider.bucket_sink("no-such-bucket", "a.delta")
+    if kind is None:
+        sink.write(FRAME)
+        assert read(sink).equals(FRAME)
+        return
     for use in (lambda: sink.write(FRAME), sink.twin().scan):
         with pytest.raises(BucketNotFoundError, match=r"'no-such-bucket'.*no such bucket(?s:.*)Hint"):
             use()
@@ -250,10 +254,13 @@ while True:
                 heights.append(read(make()).height)
             writer.send_signal(signal.SIGKILL)
         heights.append(read(make()).height)
+        for _ in range(5):  # what the writer had sent when it was killed may be carried out after it
+            time.sleep(0.2)
+            heights.append(read(make()).height)
     assert heights == sorted(heights)
     assert not any(height % 4 for height in heights)
     make(mode="append").write(FRAME)
-    assert read(make()).height - heights[-1] in (4, 8)  # a commit that was on its way may come after the last look
+    assert read(make()).height == heights[-1] + 4
 
 
 @pytest.mark.parametrize("path", ["a b.delta", "a#b.delta", "a%2Fb.delta", "ü.delta", "a?.delta", "{x}/a+.delta"])

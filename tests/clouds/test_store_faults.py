@@ -146,7 +146,6 @@ def acts(provider: Provider, bucket: str, source: Source, computed: Callable[...
     [
         ("denied", StoreDenied, "may not do this"),
         ("expired", StoreDenied, "Hint"),
-        ("wrong region", StoreError, "region"),
     ],
 )
 def test_a_refusal_names_provider_bucket_object_and_what_to_do(
@@ -159,14 +158,24 @@ def test_a_refusal_names_provider_bucket_object_and_what_to_do(
     kind: type[GlacierError],
     said: str,
 ) -> None:
-    if what == "wrong region" and cloud.name != "s3":
-        pytest.skip("only S3 has it")
     source = provider.bucket_sink(bucket, "x/a.parquet").write(FRAME)
     every = acts(provider, bucket, source, computed)
     proxy.fail(refusal(cloud.name, what), times=None, path=bucket[-12:])
     for act in every:
         refused(act, kind, provider.name, bucket, "x/", "Hint: ")
     refused(every[2], kind, said)  # a listing has a body, which says more
+
+
+@pytest.mark.parametrize("cloud", ["s3"], indirect=True)  # the others have none
+def test_a_wrong_region_is_named_with_provider_bucket_and_object(
+    cloud: Cloud, proxy: Proxy, provider: Provider, bucket: str, computed: Callable[..., Any]
+) -> None:
+    source = provider.bucket_sink(bucket, "x/a.parquet").write(FRAME)
+    every = acts(provider, bucket, source, computed)
+    proxy.fail(refusal(cloud.name, "wrong region"), times=None, path=bucket[-12:])
+    for act in every:
+        refused(act, StoreError, provider.name, bucket, "x/", "Hint: ")
+    refused(every[2], StoreError, "region")
 
 
 @pytest.mark.parametrize("keys", [(), ("k",)], ids=["single", "partitioned"])
