@@ -16,7 +16,7 @@ BIN = $(VENV)/bin
 
 # The extras that the tests use. The lock holds the versions of all extras and groups; pip gets it as constraints, so that
 # only what is asked for is installed, in the locked versions (all extras together take 1.5 GB).
-EXTRAS := dask,aws,azure,gcp,delta,emulators,kubernetes,dbt
+EXTRAS := dask,aws,azure,gcp,delta,emulators,kubernetes,dbt,databricks,spark,airflow
 
 help:
 	@echo "make demo    run the flight example over real data"

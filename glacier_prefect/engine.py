@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import ssl
 import threading
 import time
@@ -170,10 +171,24 @@ class InnerRuns:
         self._logger = task_run_logger(self._around, attempt.task)
         self._runs: dict[str, tuple[TaskRun, State[Any], Event | None]] = {}
         self._ended: dict[str, TaskRun] = {}
+        self._artifacts: dict[str, Any] = {}
 
     def log(self, level: int, text: str) -> None:
         """Log what belongs to no inner run."""
         self._logger.log(level, "%s", text)
+
+    def progress(self, name: str, done: float) -> None:
+        """Show how much of something is done, from 0 to 1, as a progress artifact of the task run."""
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+        key = "glacier-progress-" + (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "task")
+        try:
+            if (artifact := self._artifacts.get(name)) is None:
+                self._artifacts[name] = create_progress_artifact(100 * done, key=key, description=name)
+            else:
+                update_progress_artifact(artifact, 100 * done)
+        except Exception as error:  # what is shown of a run must not fail it
+            self._logger.debug("The progress could not be shown: %s", error)
 
     def start(self, key: str, name: str, at: float, after: Iterable[str]) -> None:
         """Show that something is running.

@@ -26,6 +26,8 @@
     │   └── StoreUnreachable       (ConnectionError)  it did not answer, or only with errors, until patience ended
     ├── SinkExistsError            (FileExistsError)
     ├── NotAvailableError          (RuntimeError)  exists in Glacier, not in this version or installation
+    ├── RemoteFailed               (RuntimeError)  a task's run on a service failed, or was cancelled
+    ├── RemoteUnreachable          (ConnectionError)  a service that runs tasks does not answer
     ├── ApiUnreachable             (ConnectionError)  a configured Prefect API does not answer
     ├── ApiRequired                (RuntimeError)  something needs a Prefect API and none is configured
     ├── DeployRefused              (PermissionError)  a deploy would touch what is not Glacier's, or delete too much
@@ -154,6 +156,14 @@ class SinkExistsError(GlacierError, FileExistsError):
 
 class NotAvailableError(GlacierError, RuntimeError):
     """Something exists in Glacier, but not in this version or installation."""
+
+
+class RemoteFailed(GlacierError, RuntimeError):
+    """A task's run on a service failed, or was cancelled; the message names executor, task, run and its address."""
+
+
+class RemoteUnreachable(GlacierError, ConnectionError):
+    """A service that runs tasks does not answer, or only with errors."""
 
 
 class ApiUnreachable(GlacierError, ConnectionError):

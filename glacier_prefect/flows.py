@@ -30,6 +30,7 @@ import prefect
 from prefect.client.schemas import State
 from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 from prefect.futures import PrefectFuture
+from prefect.logging.loggers import flow_run_logger
 from prefect.schedules import Cron
 from prefect.states import Completed, Failed, Pending
 from prefect.transactions import get_transaction
@@ -56,6 +57,7 @@ from glacier_prefect.exchange import (
     is_lazy,
     open_exchange,
 )
+from glacier_prefect.executors.remote import Note, RemoteExecutor
 from glacier_prefect.graph import Node, is_cached, leaves
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.plans import Plan, gathered, make_plans, opened, spread
@@ -168,11 +170,39 @@ def make_flow(pipeline: Pipeline) -> prefect.Flow[..., Any]:
     run.__module__ = pipeline.module
     run.__qualname__ = f"{pipeline.variable or run.__name__}.flow"
     options: dict[str, Any] = {"description": pipeline.description or None, **pipeline.options}
+    if any(isinstance(node.executor, RemoteExecutor) or node.kind == "flow" for node in pipeline.graph.nodes.values()):
+        hooks = options.get("on_cancellation") or []
+        options["on_cancellation"] = [*hooks, functools.partial(_cancel_remote_runs, pipeline)]
     if options.get("persist_result"):
         options.setdefault("result_serializer", GlacierSerializer())
     if not pipeline.graph.signature.parameters:
         options.setdefault("validate_parameters", False)  # there is nothing to validate, and it costs an import
     return prefect.Flow(run, name=pipeline.name, **options)
+
+
+def _cancel_remote_runs(pipeline: Pipeline, flow: Any, flow_run: Any, state: Any) -> None:
+    """Stop what a cancelled run has left on services, known by its notes; a hook of Prefect, in any process.
+
+    Doing it twice does nothing more, and what cannot be stopped does not keep the others from it.
+    """
+    run = str(flow_run.id)
+    project = find_project(pipeline.file).name or ""
+    exchange, shared = str(exchange_root(pipeline) / run), shared_folders(pipeline, run).get("shared")
+    context = RunContext(run_id=run, node="", project=project, exchange=exchange, shared=shared)
+    logger = flow_run_logger(flow_run, flow)
+    for note in Note.all_of(context):
+        node = pipeline.graph.nodes.get(note.context.node) or pipeline.graph.nodes.get(
+            note.context.node.rpartition("[")[0]
+        )
+        if node is not None and isinstance(node.executor, RemoteExecutor):
+            try:
+                node.executor.cancel_left(note)
+            except Exception as error:
+                logger.warning("The remote run of task %r could not be cancelled: %s", note.context.node, error)
+    inner = {node.call.name: node.call for node in pipeline.graph.nodes.values() if node.kind == "flow"}
+    for name, each in inner.items():
+        for child in prefect_api.child_runs(flow_run.id, name):
+            _cancel_remote_runs(each, each.flow, child, state)
 
 
 def serve(pipeline: Pipeline, name: str | None, options: Mapping[str, Any]) -> None:
@@ -345,6 +375,7 @@ class _Run:
         self.context = RunContext(
             run_id=str(self.flow_run.id),
             node="",
+            project=find_project(pipeline.file).name or "",
             parameters={
                 name: value
                 for name, value in parameters.items()

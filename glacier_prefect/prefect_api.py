@@ -22,12 +22,16 @@ from glacier_prefect.ui import NOTE, find_server
 
 from prefect.client.base import ServerType
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, Profile
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas import FlowRun
 
 _NOTED = "glacier-ui"  # profile of runs that are reported to the server of `glacier ui`; travels with the settings
 
@@ -35,6 +39,15 @@ _NOTED = "glacier-ui"  # profile of runs that are reported to the server of `gla
 def configured_api() -> str | None:
     """Return the URL of the Prefect API that the environment or the active profile names, or None if neither does."""
     return None if engine.is_serverless() else get_settings_context().settings.api.url
+
+
+def child_runs(flow_run: UUID, flow: str) -> list[FlowRun]:
+    """Return the runs of a flow as a sub-flow of a flow run."""
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+            flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run])),
+        )
 
 
 def check_api(url: str) -> None:

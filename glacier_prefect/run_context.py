@@ -26,6 +26,7 @@ class RunContext:
     Attributes:
         run_id: Id of the flow run; the same when Prefect retries that run.
         node: Name of the node, with `[i]` for an item of a mapped task.
+        project: Name of the project; "" if it has none.
         parameters: The pipeline's parameters.
         run_date: Scheduled start, in the pipeline's timezone.
         exchange: Folder under which this run hands data on.
@@ -35,6 +36,7 @@ class RunContext:
 
     run_id: str
     node: str
+    project: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     run_date: datetime | None = None
     exchange: str

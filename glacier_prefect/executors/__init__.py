@@ -7,9 +7,15 @@ from typing import Any
 
 from glacier_prefect.environments import FILE, Project
 from glacier_prefect.errors import ConfigurationError, GlacierError, nearest
+from glacier_prefect.executors import parcel
+from glacier_prefect.executors.airflow import AirflowExecutor
 from glacier_prefect.executors.base import Executor
+from glacier_prefect.executors.databricks import DatabricksExecutor
 from glacier_prefect.executors.dbt import DbtExecutor
 from glacier_prefect.executors.local import LocalExecutor
+from glacier_prefect.executors.parcel import BucketPlace, FolderPlace, Place
+from glacier_prefect.executors.remote import RemoteExecutor, RemoteState, Work
+from glacier_prefect.executors.spark import SparkExecutor
 from glacier_prefect.registry import Registry
 
 EXECUTORS = Registry(
@@ -18,9 +24,9 @@ EXECUTORS = Registry(
     table={
         "local": "glacier_prefect.executors.local:LocalExecutor",
         "dbt": "glacier_prefect.executors.dbt:DbtExecutor",
-        "databricks": "glacier_prefect.executors.later:DatabricksExecutor",
-        "spark": "glacier_prefect.executors.later:SparkExecutor",
-        "airflow": "glacier_prefect.executors.later:AirflowExecutor",
+        "databricks": "glacier_prefect.executors.databricks:DatabricksExecutor",
+        "spark": "glacier_prefect.executors.spark:SparkExecutor",
+        "airflow": "glacier_prefect.executors.airflow:AirflowExecutor",
     },
 )
 
@@ -74,4 +80,21 @@ def environment_executor(executor: str | Executor, project: Project) -> Executor
         ) from None
 
 
-__all__ = ["EXECUTORS", "DbtExecutor", "Executor", "LocalExecutor", "environment_executor", "register_executor"]
+__all__ = [
+    "EXECUTORS",
+    "AirflowExecutor",
+    "BucketPlace",
+    "DatabricksExecutor",
+    "DbtExecutor",
+    "Executor",
+    "FolderPlace",
+    "LocalExecutor",
+    "Place",
+    "RemoteExecutor",
+    "RemoteState",
+    "SparkExecutor",
+    "Work",
+    "environment_executor",
+    "parcel",
+    "register_executor",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -34,6 +35,20 @@ def call(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
             "Hint: return the Secret itself, and get() its value in the task that needs it."
         )
     return value
+
+
+def run_log(shown: Any = None) -> Callable[[int, str], None]:
+    """Return what logs a line, given its level, where the task that is running here logs.
+
+    Args:
+        shown: What `run_context.inner` made for this task, if that is at hand already.
+    """
+    if shown is None and (inner := run_context.inner.get()) is not None:
+        shown = inner()
+    if shown is not None:
+        log: Callable[[int, str], None] = shown.log
+        return log
+    return lambda level, text: logging.getLogger("prefect.glacier").log(level, "%s", text)
 
 
 @dataclass(frozen=True, kw_only=True)

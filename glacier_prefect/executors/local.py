@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from glacier_prefect import exchange, run_context
 from glacier_prefect.errors import GlacierError, OptionError
-from glacier_prefect.executors.base import Executor, call
+from glacier_prefect.executors.base import Executor, call, run_log
 
 CHILD = "glacier_prefect.executors.local_child"
 LOOK_SECONDS = 0.2
@@ -91,7 +91,7 @@ def _run_in_process(
         stderr=subprocess.STDOUT,
         env={**os.environ, "PYTHONPATH": path},
     )
-    forward = threading.Thread(target=_forward, args=(child, context.node), daemon=True)
+    forward = threading.Thread(target=_forward, args=(child, context.node, run_log()), daemon=True)
     forward.start()
     try:
         _wait(child, timeout, context.node)
@@ -152,10 +152,9 @@ def by_value(function: Callable[..., Any]) -> Any:
         cloudpickle.unregister_pickle_by_value(module)
 
 
-def _forward(child: subprocess.Popen[bytes], node: str) -> None:
+def _forward(child: subprocess.Popen[bytes], node: str, log: Callable[[int, str], None]) -> None:
     """Log what the child prints, line by line."""
     assert child.stdout is not None
-    logger = logging.getLogger("prefect.glacier")
     with contextlib.suppress(ValueError):
         for line in child.stdout:
-            logger.info("%s: %s", node, line.decode(errors="replace").rstrip())
+            log(logging.INFO, f"{node}: {line.decode(errors='replace').rstrip()}")

@@ -28,12 +28,22 @@ class Shared:
     location: CloudLocation
     folder: str
 
-    def put(self, file: Path) -> None:
-        """Copy a file into the folder, in parts if it is large."""
+    def put(self, file: Path, name: str | None = None) -> None:
+        """Copy a file into the folder, in parts if it is large; under its own name unless another is given."""
         import obstore
 
-        with self._explaining(file.name):
-            obstore.put(self.location.objects.store, self._key(file.name), file)
+        name = name or file.name
+        with self._explaining(name):
+            obstore.put(self.location.objects.store, self._key(name), file)
+
+    def get(self, name: str) -> bytes | None:
+        """Return the content of a file, None if it is not there."""
+        found = self.location.objects.get(self._key(name))
+        return None if found is None else found[1]
+
+    def names(self) -> list[str]:
+        """Return the names of all files in the folder."""
+        return [meta.key.removeprefix(f"{self.folder}/") for meta in self.location.objects.below(self.folder)]
 
     def size(self, name: str) -> int | None:
         """Return the bytes of a file, None if it is not there."""
