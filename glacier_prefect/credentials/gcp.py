@@ -86,6 +86,12 @@ class GCPCredentials(Credentials):
         except (google.GoogleAPIError, required("google.auth.exceptions", self.extra).GoogleAuthError) as error:
             raise ConfigurationError(f"Secret {name!r} of Google Secret Manager cannot be read: {error}") from None
 
+    @property
+    def found_by_deltalake(self) -> bool:
+        """Whether deltalake, which takes no tokens, finds the same credentials by itself."""
+        kinds = (None, "service_account", "authorized_user")
+        return not self.credentials_block and not self.credentials_secret and _named_file().get("type") in kinds
+
     def _workload(self) -> Iterator[Found | None]:
         if (named := _named_file()).get("type") == "external_account":
             yield self._made(named, "federated token (external account)")

@@ -236,7 +236,8 @@ class Sink(Location):
     """Where data is written to, by one atomic step at the end.
 
     Attributes:
-        mode: "overwrite" replaces what is there; "error" refuses if something is there; "append" is for delta.
+        mode: "overwrite" replaces what is there; "error" refuses if something is there; "append" is for delta: what a
+            run that is repeated has appended stays as it is, and is not appended again.
         partition_by: Columns whose values become `key=value` folders; the path is then the folder.
     """
 

@@ -2,15 +2,19 @@
 
 A write computes its query into a file of this machine first, so that a query or check that fails leaves nothing in the
 table, and hands that over in one commit. The commit carries the token of its run and node: a node that runs again finds
-it, so it appends once. What a commit replaces stays until the table is vacuumed, as older versions are read from it.
+it, so it appends once. Its first rows stay, whatever it would append now: what was built on them, or compacted with
+them, would be wrong without. What a commit replaces stays until the table is vacuumed, as older versions are read from
+it.
 Imports deltalake and Polars only inside functions.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 20
 MARK = "glacier_run"
+log = logging.getLogger("prefect.glacier.delta")  # below "prefect", whose loggers are shown in a run
+_lock = threading.Lock()
 _SAFE = re.compile(r"[A-Za-z0-9._~=/-]*")
 _SAFE_ROOT = re.compile(r"[A-Za-z0-9._~=/:@+-]*")
 
@@ -119,9 +125,9 @@ class Table:
         """
         import polars as pl
 
-        context = run_context.current()
-        token = context.token if context else uuid.uuid4().hex
+        token = self._token(mode)
         if self._settled(self._opened(), mode, token):
+            log.info("%s: this run has appended to it already, and does so once", self.where)
             return
         with tempfile.TemporaryDirectory(prefix="glacier-delta-") as folder:
             staged = Path(folder) / "rows.parquet"
@@ -131,6 +137,17 @@ class Table:
             check(rows)
             with self._explaining():
                 self._commit(rows, mode, keys, token)
+
+    def _token(self, mode: str) -> str:
+        """Return what the commit is known by: the run, the node, and the how many-th of its appends it is."""
+        if (context := run_context.current()) is None:
+            return uuid.uuid4().hex
+        if mode != "append":
+            return context.token
+        with _lock:  # each attempt of a node has a context of its own, so that its counts begin anew
+            counts = vars(context).setdefault("_appends", {})
+            counts[self.uri] = number = counts.get(self.uri, 0) + 1
+        return context.token if number == 1 else f"{context.token}-{number}"
 
     def _commit(self, rows: pl.LazyFrame, mode: str, keys: tuple[str, ...], token: str) -> None:
         from deltalake import CommitProperties, Transaction

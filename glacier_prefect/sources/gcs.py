@@ -34,11 +34,11 @@ class _GCS(CloudLocation):
         return f"gs://{self.full_bucket}"
 
     def _table(self, path: str) -> Table:
-        if named := self.credentials_block or self.credentials_secret:
+        if not self.credentials.found_by_deltalake:
             raise ConfigurationError(
-                f"{self}: deltalake finds Google's credentials itself and takes none of credentials_block= or "
-                f"credentials_secret= ({named!r}).\n"
-                "Hint: use an identity of the machine, or the file of GOOGLE_APPLICATION_CREDENTIALS."
+                f"{self}: deltalake finds Google's credentials itself. It takes none of credentials_block= or "
+                "credentials_secret=, and no federated or impersonated ones.\n"
+                "Hint: use the service account of the machine or job, or GOOGLE_APPLICATION_CREDENTIALS with its key."
             )
         return super()._table(path)
 

@@ -14,10 +14,13 @@ import json
 import ssl
 import threading
 import time
+import urllib.parse
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
+
+import pytest
 
 
 class Identities(ThreadingHTTPServer):
@@ -31,6 +34,7 @@ class Identities(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.asked: list[str] = []
         self.issued = 0
+        self.resources: dict[str, str] = {}  # what a token of a managed identity is for
         self.thread = threading.Thread(target=self.serve_forever, args=(0.02,))
 
     def __enter__(self) -> Self:
@@ -44,28 +48,57 @@ class Identities(ThreadingHTTPServer):
 
     def speak_tls(self, folder: Path) -> str:
         """Speak https from now on, with a certificate made for this; return its file, which clients have to trust."""
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-
-        key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-        builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
-        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        made = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
-        pem = serialization.Encoding.PEM
-        secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        (folder / "certificate.pem").write_bytes(made.public_bytes(pem))
-        (folder / "key.pem").write_bytes(secret)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+        context, certificate = certified(folder, "127.0.0.1")
         self.socket = context.wrap_socket(self.socket, server_side=True)
         self.url = self.url.replace("http:", "https:")
-        return str(folder / "certificate.pem")
+        return certificate
 
     def token(self) -> str:
         self.issued += 1
         return f"issued-token-{self.issued:04}"
+
+
+def certified(folder: Path, name: str) -> tuple[ssl.SSLContext, str]:
+    """Return what a server of this name or address speaks TLS by, and the file of its certificate."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    own = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateBuilder(own, own, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
+    address = x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() else x509.DNSName(name)
+    made = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "certificate.pem").write_bytes(made.public_bytes(pem))
+    (folder / "key.pem").write_bytes(secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    return context, str(folder / "certificate.pem")
+
+
+def on_google(identities: Identities, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Google's libraries ask `identities`; they read the variable when they are imported."""
+    from google.auth.compute_engine import _metadata
+
+    host = identities.url.removeprefix("http://")
+    monkeypatch.setenv("GCE_METADATA_HOST", host)
+    monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", host)
+
+
+def external_account(url: str, folder: Path) -> str:
+    """Return a file of credentials by which a token of another service is exchanged for one of Google."""
+    (folder / "jwt").write_text("a-jwt")
+    return json.dumps(
+        {
+            "type": "external_account",
+            "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": f"{url}/exchange",
+            "credential_source": {"file": str(folder / "jwt")},
+        }
+    )
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -75,9 +108,9 @@ class _Answer(BaseHTTPRequestHandler):
     def answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         self.rfile.read(length)
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
         self.server.asked.append(f"{self.command} {path}")
-        found = self.found(path)
+        found = self.found(path, {name: values[0] for name, values in urllib.parse.parse_qs(query).items()})
         content = found.encode() if isinstance(found, str) else json.dumps(found).encode()
         self.send_response(404 if found is None else 200)
         self.send_header("Content-Type", "text/plain" if isinstance(found, str) else "application/json")
@@ -88,7 +121,7 @@ class _Answer(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = answer
 
-    def found(self, path: str) -> Any:
+    def found(self, path: str, query: dict[str, str]) -> Any:
         ends = time.time() + self.server.lifetime
         if path in ("/ecs", "/latest/meta-data/iam/security-credentials/the-role"):
             return {
@@ -103,12 +136,14 @@ class _Answer(BaseHTTPRequestHandler):
         if path == "/latest/meta-data/iam/security-credentials/":
             return "the-role"
         if path == "/msi" or path.endswith("/oauth2/v2.0/token"):
+            token, resource = self.server.token(), query.get("resource", "https://storage.azure.com")
+            self.server.resources[token] = resource
             return {
-                "access_token": self.server.token(),
+                "access_token": token,
                 "expires_on": str(int(ends)),
                 "expires_in": self.server.lifetime,
                 "token_type": "Bearer",
-                "resource": "https://storage.azure.com",
+                "resource": resource,
             }
         if path.endswith("/service-accounts/default/token") or path == "/exchange":
             return {

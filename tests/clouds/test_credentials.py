@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import time
@@ -21,13 +22,14 @@ import obstore
 import polars as pl
 import pytest
 
-from glacier_prefect import environments
+from glacier_prefect import Secret, environments, run_context
 from glacier_prefect.credentials import AWSCredentials, AzureCredentials, Credentials, GCPCredentials
 from glacier_prefect.emulators import GCS, S3, Azure
 from glacier_prefect.errors import ConfigurationError, StoreDenied
 from glacier_prefect.providers import AWSProvider, AzureProvider, GCPProvider
 from glacier_prefect.providers.base import CloudProvider, environment_provider
-from tests.clouds.identities import Identities
+from tests.clouds.identities import Identities, external_account, on_google
+from tests.clouds.key_vault import KeyVault
 from tests.clouds.proxy import Fault, Proxy
 
 Cloud = S3 | Azure | GCS
@@ -477,28 +479,41 @@ def test_a_key_vault_that_is_not_named_or_does_not_answer_is_an_error(
         AzureProvider(storage_account="acct", key_vault="https://127.0.0.1:1").secret("db")
 
 
+def test_a_secret_of_azure_is_read_from_key_vault_by_the_token_that_it_asks_for(
+    identities: Identities, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("IDENTITY_HEADER", "header-of-the-identity")
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{identities.url}/msi")
+    provider = AzureProvider(storage_account="acct", key_vault="acme")
+    with KeyVault(identities, tmp_path, "acme", {"db": "planted-value", "others": None}) as vault:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", vault.certificate)
+        monkeypatch.setattr(socket, "getaddrinfo", vault.resolve)
+        assert provider.secret("db") == "planted-value"
+        assert vault.answered == [401, 200]  # asked without a token, told what it has to be for
+        assert set(identities.resources.values()) == {"https://storage.azure.com", "https://vault.azure.net"}
+        for name, said in {"nothing": "SecretNotFound", "others": "Forbidden"}.items():
+            told = rf"Secret '{name}' of Key Vault https://acme.vault.azure.net cannot be read: .{said}."
+            with pytest.raises(ConfigurationError, match=told):
+                provider.secret(name)
+        project = f"""
+            project = "acme"
+            [environments.dev]
+            provider = "azure"
+            storage_account = "acct"
+            key_vault = "https://{vault.host}"
+            [environments.dev.secrets]
+            DB_PASSWORD = "db"
+        """
+        (tmp_path / "glacier.toml").write_text(project)
+        monkeypatch.setattr(environments, "find_project", partial(environments.find_project, tmp_path))
+        with run_context.entered(run_context.RunContext(run_id="r", node="n", exchange=str(tmp_path / "x/y/z"))):
+            assert Secret("DB_PASSWORD").get() == "planted-value"
+            calls = len(vault.answered)
+            assert Secret("DB_PASSWORD").get() == "planted-value"
+        assert len(vault.answered) == calls  # it is kept for minutes
+
+
 # -- Google Cloud ------------------------------------------------------------------------------------------------------
-
-
-def on_google(identities: Identities, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Google's libraries ask `identities`; they read the variable when they are imported."""
-    from google.auth.compute_engine import _metadata
-
-    host = identities.url.removeprefix("http://")
-    monkeypatch.setenv("GCE_METADATA_HOST", host)
-    monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", host)
-
-
-def external_account(url: str, folder: Path) -> str:
-    return json.dumps(
-        {
-            "type": "external_account",
-            "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
-            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-            "token_url": f"{url}/exchange",
-            "credential_source": {"file": written("a-jwt", folder / "jwt")},
-        }
-    )
 
 
 def test_google_takes_the_first_in_order(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -34,7 +35,9 @@ from glacier_prefect.errors import (
 from glacier_prefect.providers import GCPProvider, LocalProvider, Provider
 from glacier_prefect.run_context import RunContext, entered
 from glacier_prefect.sources import Sink
+from tests.clouds.identities import Identities, external_account, on_google
 from tests.clouds.provided import provider_of, variables
+from tests.clouds.proxy import Proxy
 
 Cloud = S3 | Azure | GCS
 FRAME = pl.DataFrame({"v": [1, 2, 3, 4], "k": ["a", "b", "a", None]})
@@ -125,6 +128,18 @@ def test_each_run_appends_once_however_often_it_runs(make: Callable[..., Sink]) 
     assert read(make()).height == 20
     make().write(FRAME)
     assert read(make()).equals(FRAME)
+
+
+def test_a_task_that_appends_several_times_appends_all_of_it_and_its_retry_nothing_more(
+    make: Callable[..., Sink],
+) -> None:
+    for attempt in range(3):
+        with entered(context()):
+            for part in range(2 if attempt == 0 else 3):  # the first attempt ended after two
+                make(mode="append").write(FRAME.with_columns(v=pl.lit(part)))
+            make("other.delta", mode="append").write(FRAME)
+    assert read(make())["v"].to_list() == [0] * 4 + [1] * 4 + [2] * 4
+    assert read(make("other.delta")).height == 4
 
 
 def test_mode_error_refuses_the_table_of_another_and_replaces_its_own(make: Callable[..., Sink]) -> None:
@@ -275,10 +290,68 @@ def test_a_path_that_deltalake_would_read_as_another_is_refused(tmp_path: Path, 
         LocalProvider(base_path=str(tmp_path / "a#b")).bucket_sink("b", "a.delta").write(FRAME)
 
 
-def test_deltalake_takes_no_token_of_google_so_a_named_block_or_secret_is_refused() -> None:
-    source = GCPProvider(project_id="p", credentials_block="mine").bucket_source("b", "a.delta")
-    with pytest.raises(ConfigurationError, match=r"credentials_block(?s:.*)GOOGLE_APPLICATION_CREDENTIALS"):
-        source.scan()
+@pytest.fixture
+def google(gcs: GCS, make_bucket: Callable[[Cloud], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """What makes a sink in a store, and the proxy that the store is reached through; no credentials are set."""
+    for name in [name for name in os.environ if name.startswith(("GOOGLE_", "GCE_", "STORAGE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with Proxy(behind=gcs.port) as proxy:
+
+        def make(**settings: Any) -> Sink:
+            provider = GCPProvider(project_id="p", endpoint_url=gcs.at(proxy.port).url, **settings)
+            return provider.bucket_sink(make_bucket(gcs), "a.delta", mode="append")
+
+        yield make, proxy
+
+
+def written(make: Callable[..., Sink], proxy: Proxy, **settings: Any) -> set[str]:
+    """Write and read with credentials; return the tokens by which commits were made."""
+    sink = make(**settings)
+    for _ in range(2):
+        sink.write(FRAME)
+    assert read(sink).height == 8
+    return {each.headers.get("authorization", "none") for each in proxy.seen("PUT", r"delta(_|%5F)log")}
+
+
+def test_delta_tables_take_the_service_account_of_the_machine_and_renew_its_tokens(
+    google: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Identities(lifetime=2) as identities:
+        on_google(identities, monkeypatch)
+        tokens = written(*google)
+    assert all(each.startswith("Bearer issued-token-") for each in tokens)
+    assert len(tokens) == 2
+
+
+@pytest.mark.parametrize("place", ["file", "variable"])
+def test_delta_tables_take_the_key_of_a_service_account(
+    google: Any, gcs: GCS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    make, proxy = google
+    key = json.dumps({**gcs.at(proxy.port).service_account, "disable_oauth": False})
+    (tmp_path / "key.json").write_text(key)
+    if place == "file":
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
+    else:
+        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", key)
+    tokens = written(make, proxy)
+    assert tokens
+    assert all(each.startswith("Bearer ey") for each in tokens)  # signed with the key by deltalake itself
+
+
+def test_credentials_of_google_that_deltalake_does_not_find_are_refused(
+    google: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make, _ = google
+    for settings in ({"credentials_block": "mine"}, {"credentials_secret": "MINE"}):
+        for use in (make(**settings).twin().scan, lambda settings=settings: make(**settings).write(FRAME)):
+            with pytest.raises(ConfigurationError, match=r"credentials_block(?s:.*)GOOGLE_APPLICATION_CREDENTIALS"):
+                use()
+    (tmp_path / "federated.json").write_text(external_account("http://127.0.0.1:1", tmp_path))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "federated.json"))
+    with pytest.raises(ConfigurationError, match="no federated or impersonated ones"):
+        make().write(FRAME)
 
 
 def test_options_are_glaciers_own(tmp_path: Path) -> None:
