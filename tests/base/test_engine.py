@@ -464,16 +464,6 @@ def test_ctrl_c_ends_the_process_at_once_with_the_flow_crashed() -> None:
     assert output.splitlines() == ["hook Crashed", "threads []"]
 
 
-@pytest.mark.slow
-def test_dask_workers_reach_the_endpoint_from_their_own_processes() -> None:
-    process = script("engine_dask.py")
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    assert json.loads(output.splitlines()[-1]) == {"result": 6, "elsewhere": True, "environment": [], "retried": 2}
-    assert "Unable to connect" not in errors
-    assert "EventsWorker" not in errors
-
-
 # -- facts of Prefect that Glacier leans on ----------------------------------------------------------------------------
 
 

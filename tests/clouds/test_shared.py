@@ -9,12 +9,14 @@ from typing import Any
 import polars as pl
 import pytest
 
+from glacier_prefect import pipeline, task
 from glacier_prefect.environments import find_project
 from glacier_prefect.errors import DataError
 from glacier_prefect.exchange import FrameLocation, hand_over
 from glacier_prefect.providers import PROVIDERS
 from glacier_prefect.providers.base import exchange_location, named_exchange
 from glacier_prefect.run_context import RunContext, entered
+from glacier_prefect.sources import Source
 from glacier_prefect.sources.cloud import CloudLocation
 from glacier_prefect.sources.shared import Shared
 
@@ -88,3 +90,35 @@ def test_a_pipelines_first_sink_says_where_its_runs_hand_on_and_the_setting_beat
     assert exchange_location([location, local, sink]) == (sink, "")
     assert exchange_location([location, sink], named) == (named, "below/here/")
     assert exchange_location([local]) is None
+
+
+def test_a_task_is_taken_from_the_cache_until_a_byte_of_its_source_changes(
+    location: CloudLocation, cloud: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "glacier.toml").write_text(f'[environments.dev]\nprovider = "{location.provider_name}"\n')
+    provider, store = PROVIDERS.load(location.provider_name).from_env(), cloud.store(location.bucket)
+    ran = tmp_path / "ran"  # not a list: what a task refers to is part of what its cached result is known by
+
+    @task(cache=True)
+    def load(source: Source) -> pl.LazyFrame:
+        with open("ran", "a") as log:
+            log.write("x")
+        return source.scan()
+
+    @task
+    def values(frame: pl.LazyFrame) -> list[int]:
+        return frame.collect()["v"].to_list()
+
+    @pipeline(name=f"cached-{cloud.name}")
+    def cached() -> Any:
+        return values(load(provider.bucket_source(location.bucket, "x/*.csv")))
+
+    store.put("x/1.csv", b"v\n1\n")
+    store.put("x/2.csv", b"v\n2\n")
+    assert [cached.run(), cached.run(), ran.read_text()] == [[1, 2], [1, 2], "x"]
+    store.put("x/2.csv", b"v\n3\n")  # as many bytes as before
+    assert [cached.run(), cached.run(), ran.read_text()] == [[1, 3], [1, 3], "xx"]
+    store.put("x/3.csv", b"v\n4\n")
+    assert [cached.run(), ran.read_text()] == [[1, 3, 4], "xxx"]
+    assert {meta["path"] for page in store.list() for meta in page} == {"x/1.csv", "x/2.csv", "x/3.csv"}

@@ -22,7 +22,7 @@ from glacier_prefect.errors import (
 from glacier_prefect.exchange import hand_over
 from glacier_prefect.providers import Provider
 from glacier_prefect.run_context import RunContext, entered
-from glacier_prefect.sources import Source
+from glacier_prefect.sources import Source, objects
 from glacier_prefect.sources import cloud as cloud_module
 from tests.clouds.faults import LOSE_ANSWER, RESET, RESET_REQUEST, RESET_RESPONSE, TRUNCATE, refusal
 from tests.clouds.provided import provider_of, variables
@@ -96,6 +96,23 @@ def test_writing_goes_on_after_a_fault(
             sink.write(FRAME.with_columns(v=pl.col("v") + skip))
         assert sink.twin().scan().collect()["v"].sum() == sum(range(1000)) + 1000 * skip
         assert rule.hits == 1 or skip  # one file is one call
+
+
+@pytest.mark.parametrize("what", ["internal", "unavailable", "slow down", "reset", "reset request", "lose answer"])
+def test_a_file_of_several_parts_survives_a_fault_of_one_in_the_middle(
+    cloud: Cloud, proxy: Proxy, provider: Provider, bucket: str, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(objects, "PART", 5 * 1024 * 1024)
+    row = pl.col("v")
+    large = pl.DataFrame({"v": range(1_000_000)}).with_columns(a=row.hash(1), b=row.hash(2))  # 20 MB
+    sink = provider.bucket_sink(bucket, "x/a.parquet")
+    sink.write(FRAME)
+    proxy.clear()
+    rule = proxy.fail(LOSE_ANSWER if what == "lose answer" else fault_of(cloud, what), method="PUT", skip=1)
+    sink.write(large)
+    assert rule.hits == 1
+    assert proxy.count("PUT") > 4
+    assert sink.twin().scan().collect().equals(large)
 
 
 @pytest.mark.parametrize("keys", [(), ("k",)], ids=["single", "partitioned"])

@@ -7,6 +7,7 @@ others without any.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -377,3 +378,11 @@ def test_a_run_on_dask_is_reported_to_the_server_with_its_edges(on_dask: Any, pr
         **{item: {"keys", "sums"} for item in items},
         "add": set(items),
     }
+
+
+def test_the_engines_endpoint_is_reached_from_dasks_own_processes(offline: Any) -> None:
+    done = offline.run(str(Path(__file__).with_name("engine_dask.py")))
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said == {"result": 6, "elsewhere": True, "environment": [], "retried": 2}
+    assert "Unable to connect" not in done.stderr
+    assert "EventsWorker" not in done.stderr
