@@ -3,7 +3,7 @@
 # Which package indexes and certificates pip and npm use is the environment's business.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers tests newest base bench lock clean
+.PHONY: help demo test lint types layers tests bare base bench lock clean
 MAKEFLAGS += --no-print-directory
 
 # The first Python on the path that can make a virtual environment and that the locked packages have wheels for (orjson has
@@ -21,7 +21,7 @@ EXTRAS := dask,aws,azure,gcp,delta,emulators,kubernetes,dbt,databricks,spark,air
 help:
 	@echo "make demo    run the flight example over real data"
 	@echo "make test    lint, types, layers and all tests"
-	@echo "also: lint, types, layers, tests, newest (base tests on pyenv's newest Python), bench, lock, clean"
+	@echo "also: lint, types, layers, tests, bare (base tests without any extra, on pyenv's newest Python), bench, lock, clean"
 
 demo: $(VENV)/.demo
 	@echo "== preparing the flights of New York 2013"
@@ -29,7 +29,7 @@ demo: $(VENV)/.demo
 	@echo "== running examples/flight_delays/flow.py"
 	@$(BIN)/python examples/flight_delays/flow.py
 
-test: lint types layers tests newest
+test: lint types layers tests bare
 	@echo "== all checks passed"
 
 lint: $(VENV)/.dev
@@ -49,22 +49,19 @@ tests: $(VENV)/.dev
 	@echo "== pytest on $$($(BIN)/python --version)"
 	@$(BIN)/python -m pytest -n 2
 
-# The newest of these Pythons that pyenv has as a final release (3.13.0, not 3.14.0b1 or 3.13.0t), in an environment of its own.
+# Where none of the extras is, so that nothing but an extra's own tests may need it; on the newest of these Pythons that pyenv
+# has as a final release (3.13.0, not 3.14.0b1 or 3.13.0t), or on that of .venv where none is newer.
 # The folder of pyenv follows from its command, so that an empty HOME does not hide it.
 PYENV_ROOT ?= $(shell command -v pyenv >/dev/null && dirname "$$(dirname "$$(command -v pyenv)")")
-newest: $(VENV)/.dev
-	@version=$$(ls '$(PYENV_ROOT)/versions' 2>/dev/null | grep -E '^3\.1[1-4]\.[0-9]+$$' | sort -V | tail -1); \
-	here=$$($(BIN)/python -c 'import platform; print(platform.python_version())'); \
-	if [ -z "$$version" ]; then \
-		echo "== no pyenv here: the base tests ran on Python $$here only"; \
-	elif [ "$$(printf '%s\n' "$$here" "$$version" | sort -V | tail -1)" = "$$here" ]; then \
-		echo "== pyenv has nothing newer than Python $$here, on which the base tests ran"; \
-	else \
-		$(MAKE) VENV=.cache/py$$version PYTHON="$(PYENV_ROOT)/versions/$$version/bin/python" base; \
-	fi
+bare: | $(BIN)/python
+	@here=$$($(BIN)/python -c 'import platform; print(platform.python_version())'); \
+	newest=$$({ ls '$(PYENV_ROOT)/versions' 2>/dev/null | grep -E '^3\.1[1-4]\.[0-9]+$$'; echo $$here; } | sort -V | tail -1); \
+	python=$(BIN)/python; \
+	[ $$newest = $$here ] || python="$(PYENV_ROOT)/versions/$$newest/bin/python"; \
+	$(MAKE) VENV=.cache/bare-$$newest PYTHON="$$python" base
 
 base: $(VENV)/.test
-	@echo "== base tests on $$($(BIN)/python --version)"
+	@echo "== base tests on $$($(BIN)/python --version), without any extra"
 	@$(BIN)/python -m pytest -n 2 tests/base
 
 # Six minutes; fails nothing. On a machine that does nothing else.
@@ -82,7 +79,7 @@ clean:
 # What is installed is noted in a file, which is remade when the project's requirements change. Of pip, errors only.
 PIP = $(BIN)/python -m pip -qq --disable-pip-version-check install --constraint requirements.lock
 $(VENV)/.demo: WANTED = --editable . --group demo
-$(VENV)/.test: WANTED = --editable ".[$(EXTRAS)]" --group test
+$(VENV)/.test: WANTED = --editable . --group test
 $(VENV)/.dev: WANTED = --editable ".[$(EXTRAS)]" --group dev
 $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: pyproject.toml requirements.lock | $(BIN)/python
 	@echo "== installing into $(VENV) (about a minute, once)"

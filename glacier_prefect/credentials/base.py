@@ -262,7 +262,7 @@ def required(module: str, extra: str) -> Any:
         if error.name is None or not (module + ".").startswith(error.name + "."):
             raise
         raise NotAvailableError(
-            f"{module} is not installed, which Glacier needs for the provider {extra!r}.\n"
+            f"{module} is not installed, which Glacier needs for {extra!r}.\n"
             f"Hint: pip install 'glacier-prefect[{extra}]'"
         ) from None
 

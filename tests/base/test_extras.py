@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 
@@ -15,7 +17,7 @@ import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("boto3", "botocore", "azure", "google", "obstore", "prefect_aws", "prefect_azure",
-                                  "prefect_gcp"):
+                                  "prefect_gcp", "prefect_kubernetes"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Blocked())
@@ -24,17 +26,24 @@ from glacier_prefect import pipeline, task
 from glacier_prefect.errors import NotAvailableError
 from glacier_prefect.providers import AWSProvider, AzureProvider, GCPProvider, LocalProvider
 
-for provider in (AWSProvider(region="r"), AzureProvider(storage_account="acct"), GCPProvider(project_id="p")):
+def refused(extra, use):
+    try:
+        use()
+    except NotAvailableError as error:
+        assert f"pip install 'glacier-prefect[{extra}]'" in str(error), error
+    else:
+        raise SystemExit(f"{extra}: {use} worked")
+
+azure = AzureProvider(storage_account="acct", key_vault="acme")
+for provider in (AWSProvider(region="r"), azure, GCPProvider(project_id="p")):
     source, sink = provider.bucket_source("b", "x.parquet"), provider.bucket_sink("b", "y.parquet")
     source.metadata(), repr(sink.twin())
     write = lambda: sink.write(pl.DataFrame({"a": [1]}))
-    for use in (source.scan, source.exists, write, provider.credentials.used):
-        try:
-            use()
-        except NotAvailableError as error:
-            assert f"pip install 'glacier-prefect[{provider.name}]'" in str(error), error
-        else:
-            raise SystemExit(f"{provider.name}: {use} worked")
+    block, pool, push = provider.storage_block, provider.work_pool().template, provider.work_pools[1]
+    for use in (source.scan, source.exists, write, provider.credentials.used, provider.make_credentials_block, pool,
+                lambda: block("b"), lambda: provider.secret("db"), provider.work_pool(push).template):
+        refused(provider.name, use)
+    refused("kubernetes", provider.work_pool("kubernetes").template)
 
 @task
 def load():
@@ -52,3 +61,17 @@ print(out.twin().scan().collect().height)
     env = {**os.environ, "PREFECT_HOME": str(tmp_path / "home"), "PREFECT_LOGGING_LEVEL": "ERROR"}
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.stdout.strip() == "1", done.stdout + done.stderr
+
+
+def test_what_the_base_tests_are_installed_with_has_no_extra_in_it() -> None:
+    """`make bare` runs them in such an environment."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
+    asked = [line for name in ("test", "demo") for line in groups[name] if isinstance(line, str)]
+    brought = [line for name, lines in extras.items() if name != "testing" for line in lines]  # that is pytest
+
+    def names(lines: list[str]) -> set[str]:
+        return {re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines}
+
+    assert names(asked) & names(brought) == set()
+    assert [line for line in groups["test"] if not isinstance(line, str)] == [{"include-group": "demo"}]
