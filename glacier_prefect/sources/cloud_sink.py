@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import uuid
 import zlib
 from collections.abc import Mapping
@@ -34,6 +35,9 @@ from glacier_prefect.sources.steady import steadily
 if TYPE_CHECKING:
     import polars as pl
 
+# Each file of a partitioned dataset has one part of 6 MB on its way while the next is filled. Polars would let several
+# wait in memory; it takes the number from a variable only, and may read that once.
+os.environ.setdefault("POLARS_PARTITIONED_UPLOAD_CONCURRENCY", "1")
 ABANDONED = timedelta(hours=24)
 PUBLISH_ATTEMPTS = 20
 

@@ -29,7 +29,10 @@ side = pl.LazyFrame({{"x": range({side})}})
 rows = side.join(side.rename({{"x": "y"}}), how="cross").select(
     a=pl.col("x") * {side} + pl.col("y"), b=pl.col("x") * 48_271, c=pl.col("y") * 0.37, d=pl.col("x") ^ pl.col("y")
 )
-Provider.from_env().bucket_sink("bench-bucket", "big.parquet", options={{"compression": "uncompressed"}}).write(rows)
+place = dict(path="big.parquet")
+if {parts}:
+    place, rows = dict(path="big", partition_by="k"), rows.with_columns(k=pl.col("a") % {parts})
+Provider.from_env().bucket_sink("bench-bucket", **place, options={{"compression": "uncompressed"}}).write(rows)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
@@ -49,7 +52,7 @@ def measure() -> list[Line]:
             os.environ.update(cloud.env)
             cloud.make_bucket("bench-bucket")
             lines += _both_ways(name, cloud, kind.from_env())
-            lines.append(_big(name, {**os.environ, "GLACIER_PROVIDER": kind.name}))
+            lines += [_big(name, {**os.environ, "GLACIER_PROVIDER": kind.name}, parts) for parts in (0, 16)]
             for variable in cloud.env:
                 del os.environ[variable]
     return lines
@@ -85,16 +88,16 @@ def _both_ways(name: str, cloud: Any, provider: Any) -> list[Line]:
     return lines
 
 
-def _big(name: str, env: dict[str, str]) -> Line:
+def _big(name: str, env: dict[str, str], parts: int) -> Line:
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        program = [sys.executable, "-c", BIG.format(side=BIG_SIDE)]
+        program = [sys.executable, "-c", BIG.format(side=BIG_SIDE, parts=parts)]
         done = subprocess.run(program, cwd=folder, env=env, capture_output=True, text=True)
     if done.returncode:
         note(f"2 GB to {name}: {done.stderr[-2000:]}")
     megabytes = float(done.stdout) if done.returncode == 0 else float("nan")
     return Line(
-        what=f"peak memory of a process that writes 2 GB to {name}",
+        what=f"peak memory of a process that writes 2 GB to {name}" + (f", {parts} partitions" if parts else ""),
         figures=f"{time.perf_counter() - began:.0f} s",
         value=megabytes,
         unit=" MB",

@@ -235,6 +235,15 @@ KINDS[{cloud.name!r}].from_env().bucket_sink({bucket!r}, "x/a.parquet").write(ro
     assert sink.twin().fingerprint() == before
 
 
+@pytest.mark.parametrize("own", [None, "5"])
+def test_of_each_partition_one_part_is_on_its_way_unless_the_user_says_otherwise(own: str | None) -> None:
+    name = "POLARS_PARTITIONED_UPLOAD_CONCURRENCY"
+    env = {key: value for key, value in os.environ.items() if key != name} | ({name: own} if own else {})
+    code = f"import os, glacier_prefect.providers; print(os.environ[{name!r}])"
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (own or "1")
+
+
 def test_a_frame_may_read_what_it_replaces(make: Callable[..., Sink]) -> None:
     make().write(FRAME)
     for _ in range(3):
