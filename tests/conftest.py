@@ -7,10 +7,14 @@ Imports neither Glacier nor Prefect.
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Generator
 
 import pytest
+
+# A shell without job control starts what runs in its background with Ctrl-C ignored, which all children would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PREFECT_HOME = tempfile.TemporaryDirectory(prefix="glacier-tests-")
 
