@@ -107,9 +107,12 @@ def backfill(
     from_: Annotated[str, Parameter(name="--from", help="First date.")],
     to: Annotated[str, Parameter(help="Last date, included.")],
     param: Given = None,
+    again: Annotated[bool, Parameter(negative="", help="Run dates that are committed already, too.")] = False,
     json: Json = False,
 ) -> None:
-    """Run a pipeline once for each date, but for those that are committed already."""
+    """Run a pipeline once for each date, but for those that are committed already, with whatever parameters that do not
+    stand in their paths.
+    """
     first, last = _date(from_), _date(to)
     if last < first:
         raise UsageError(f"--to {last} is before --from {first}.")
@@ -122,7 +125,7 @@ def backfill(
         parameters = _parameters(pipeline, param)
         for number, day in enumerate(map(str, days), start=1):
             outcome[day] = "committed"
-            if not pipeline.is_committed(pipeline.moment(day), parameters):
+            if again or not pipeline.is_committed(pipeline.moment(day), parameters):
                 try:
                     pipeline.run(run_date=day, **parameters)
                     outcome[day] = "done"
@@ -140,6 +143,11 @@ def backfill(
                     print(f"{day}: {errors[day]}", file=sys.stderr)
             if progress.is_terminal:
                 progress.print(f"[{number}/{len(days)}] {day} {outcome[day]}", highlight=False, markup=False)
+    if param and "committed" in outcome.values():
+        print(
+            "What is committed may be of other parameters, but for those in its path; --again runs it with these.",
+            file=sys.stderr,
+        )
     if json:
         _print_json({"version": 1, "pipeline": pipeline.name, "dates": outcome, "errors": errors})
     else:

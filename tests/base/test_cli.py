@@ -198,7 +198,26 @@ def test_backfill_runs_each_date_once_and_skips_committed_ones(
     }
     assert [len(written(f"2026-03-0{day}")) for day in (1, 2, 3)] == [2, 5, 2]
     assert ended(*words) == 0
-    assert capsys.readouterr().out.endswith("0 done, 3 committed, 0 failed\n")
+    seen = capsys.readouterr()
+    assert seen.out.endswith("0 done, 3 committed, 0 failed\n")
+    assert "--again" not in seen.err
+
+
+def test_backfill_with_parameters_says_that_what_is_committed_may_be_of_others_and_runs_it_when_told_so(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    words = ["backfill", "flow.py", "--from", "2026-03-01", "--to", "2026-03-02"]
+    assert ended(*words) == 0
+    capsys.readouterr()
+    assert ended(*words, "-p", "limit=5") == 0
+    seen = capsys.readouterr()
+    assert seen.out.endswith("0 done, 2 committed, 0 failed\n")
+    assert "may be of other parameters" in seen.err
+    assert ended(*words, "-p", "limit=5", "--again") == 0
+    seen = capsys.readouterr()
+    assert seen.out.endswith("2 done, 0 committed, 0 failed\n")
+    assert "--again" not in seen.err
+    assert [len(written(f"2026-03-0{day}")) for day in (1, 2)] == [5, 5]
 
 
 def test_a_date_that_fails_ends_with_1_and_the_others_still_run(
