@@ -32,7 +32,16 @@ from glacier_prefect.errors import (
     UsageError,
     nearest,
 )
-from glacier_prefect.terraform_plan import Diagnostic, Event, Output, Plan, Version, data_loss, lost_folders
+from glacier_prefect.terraform_plan import (
+    Diagnostic,
+    Event,
+    Output,
+    Plan,
+    Version,
+    data_loss,
+    left_folders,
+    lost_folders,
+)
 
 OLDEST = (1, 7)  # the first with mock providers, which the modules' tests use; OpenTofu's 1.7 is its equal
 COMMANDS = ("version", "init", "validate", "plan", "show", "apply", "output", "state list")
@@ -209,6 +218,8 @@ class TerraformCLI:
                 self._protect_state()
             if code:
                 raise self._failure("apply", said.diagnostics, err, said)
+            for folder in left_folders(plan, self.folder) if allow_data_loss else ():
+                shutil.rmtree(folder)
             return tuple(said.done)
 
     def output(self) -> dict[str, Output]:

@@ -201,6 +201,25 @@ def lost_folders(plan: Plan, root: Path) -> list[str]:
     return found
 
 
+def left_folders(plan: Plan, root: Path) -> list[Path]:
+    """Return the folders of local buckets that an applied plan has destroyed and that are there nevertheless.
+
+    Terraform runs no destroy provisioner of a module that is not called any more. Folders that it did not make are left
+    out, and links.
+
+    Args:
+        plan: A plan that was applied.
+        root: The root module's folder, which relative paths start from.
+    """
+    given = [
+        (each["change"]["before"] or {}).get("input")
+        for each in plan.json.get("resource_changes", ())
+        if each["type"] == "terraform_data" and each["change"]["actions"] == ["delete"]
+    ]
+    folders = [root / each["path"] for each in given if _holds_data(each)]
+    return [each for each in folders if not each.is_symlink() and (each / ".glacier" / "made-by-terraform").exists()]
+
+
 def _holds_data(given: Any) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(given, Mapping) and given.get("holds_data") is True
 

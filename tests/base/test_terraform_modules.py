@@ -217,14 +217,26 @@ def test_labels_and_grants_are_changed_in_place(tmp_path: Path) -> None:
     assert cli.output()["readers"].value == {"daily": {"identity": None, "prefixes": ["orders/"]}}
 
 
-def test_bucket_that_is_no_longer_called_needs_data_loss_allowed_and_its_folder_stays_even_so(tmp_path: Path) -> None:
-    apply(root(tmp_path / "root", name="my-data", location={"base_path": str(tmp_path)}))
+@pytest.mark.parametrize("destroy", [False, True])
+def test_bucket_that_is_no_longer_called_goes_with_its_folder_if_data_loss_is_allowed(
+    tmp_path: Path, destroy: bool
+) -> None:
+    apply(root(tmp_path / "root", name="my-data", location={"base_path": ".."}))
+    (tmp_path / "my-data" / "rows.csv").touch()
     cli = root(tmp_path / "root")
     with pytest.raises(DataLossRefused):
-        apply(cli)
-    apply(cli, allow_data_loss=True)
+        apply(cli, destroy=destroy)
+    assert (tmp_path / "my-data" / "rows.csv").exists()
+    apply(cli, destroy=destroy, allow_data_loss=True)
     assert cli.state_list() == []
-    assert (tmp_path / "my-data").is_dir()  # Terraform runs no provisioner that is not in the configuration
+    assert not (tmp_path / "my-data").exists()  # Terraform itself runs no provisioner that is not in the configuration
+
+
+def test_folder_that_was_there_before_a_bucket_stays_when_that_is_no_longer_called(tmp_path: Path) -> None:
+    (tmp_path / "my-data").mkdir()
+    apply(root(tmp_path / "root", name="my-data", location={"base_path": ".."}))
+    apply(root(tmp_path / "root"), allow_data_loss=True)
+    assert (tmp_path / "my-data").is_dir()
 
 
 def test_one_bucket_can_be_destroyed_while_it_is_still_called(tmp_path: Path) -> None:
