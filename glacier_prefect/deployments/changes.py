@@ -45,7 +45,7 @@ class Change:
         return {
             path: {"old": old, "new": new}
             for name, value in self.fields.items()
-            for path, old, new in _leaves(name, self.existing.fields.get(name), value)
+            for path, old, new in leaves(name, self.existing.fields.get(name), value)
         }
 
 
@@ -191,9 +191,10 @@ def merged(existing: Mapping[str, Any], owned: Mapping[str, Any], wanted: Mappin
     return result
 
 
-def _leaves(path: str, old: Any, new: Any) -> Iterable[tuple[str, Any, Any]]:
+def leaves(path: str, old: Any, new: Any) -> Iterable[tuple[str, Any, Any]]:
+    """Yield path, old and new value of each part that differs; a path of no name is left out of theirs."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys((*old, *new)):
-            yield from _leaves(f"{path}.{key}", old.get(key), new.get(key))
+            yield from leaves(f"{path}.{key}" if path else key, old.get(key), new.get(key))
     elif old != new:
         yield path, old, new

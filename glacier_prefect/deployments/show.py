@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from glacier_prefect.deployments.changes import leaves
 from glacier_prefect.deployments.deploying import Planned
 
 VERSION = 1
 SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
 WORDS = {"create": "to create", "update": "to change", "replace": "to replace", "delete": "to delete"}
 WIDTH = 70  # letters of a value that are shown
+UNKNOWN = "(known after apply)"
 
 
 def tree(planned: Planned, project: str, env: str) -> dict[str, Any]:
@@ -27,7 +29,8 @@ def tree(planned: Planned, project: str, env: str) -> dict[str, Any]:
         "unfinished": planned.unfinished,
         "recovered": planned.recovered,
         "infrastructure": [
-            {"action": _action(each["change"]["actions"]), "address": each["address"]} for each in infrastructure
+            {"action": _action(each["change"]["actions"]), "address": each["address"], "fields": _fields(each)}
+            for each in infrastructure
         ],
         "prefect": [
             {
@@ -97,8 +100,8 @@ def _drifted(changed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _branches(shown: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
-    infrastructure: list[tuple[str, list[str]]] = [
-        (f"{SIGNS[each['action']]} {each['address']}", []) for each in shown["infrastructure"]
+    infrastructure = [
+        (f"{SIGNS[each['action']]} {each['address']}", _details(each["fields"])) for each in shown["infrastructure"]
     ]
     prefect: list[tuple[str, list[str]]] = []
     for each in shown["prefect"]:
@@ -106,10 +109,30 @@ def _branches(shown: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, list[
             continue
         row = f"{SIGNS.get(each['action'], '~')} {_kind(each)} {each['name']}"
         row += " (taken over)" if each["adopted"] else ""
-        fields = each["fields"].items()
-        details = [f"{path}: {_short(values['old'])} -> {_short(values['new'])}" for path, values in fields]
-        prefect.append((row, details))
+        prefect.append((row, _details(each["fields"])))
     return [("infrastructure", infrastructure), (f"Prefect, {shown['api']}", prefect)]
+
+
+def _fields(resource: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return old and new value of each part of a resource that differs; of those that come or go none."""
+    change = resource["change"]
+    if change["before"] is None or change["after"] is None:
+        return {}
+    after = _with_unknown(change["after"], change.get("after_unknown"))
+    if resource["type"] == "terraform_data":
+        after["output"] = change["before"].get("output")  # a copy of the input
+    return {path: {"old": old, "new": new} for path, old, new in leaves("", change["before"], after)}
+
+
+def _with_unknown(value: Any, unknown: Any) -> Any:
+    if isinstance(unknown, Mapping):
+        known = value if isinstance(value, Mapping) else {}
+        return {key: _with_unknown(known.get(key), unknown.get(key)) for key in dict.fromkeys((*known, *unknown))}
+    return UNKNOWN if unknown is True else value
+
+
+def _details(fields: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [f"{path}: {_short(values['old'])} -> {_short(values['new'])}" for path, values in fields.items()]
 
 
 def _summary(shown: Mapping[str, Any]) -> str:

@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 
+from glacier_prefect.deployments import show
 from glacier_prefect.deployments.actual import Actual, Existing
 from glacier_prefect.deployments.changes import compare, merged
 from glacier_prefect.deployments.code import GitCode, LocalCode, code_hash, user_files
+from glacier_prefect.deployments.deploying import Planned
 from glacier_prefect.deployments.desired import Target, Wanted, desired
 from glacier_prefect.deployments.packages import install_steps
-from glacier_prefect.deployments.state import Owned, Record, State
+from glacier_prefect.deployments.state import NOTHING, Owned, Record, State
 from glacier_prefect.errors import ConfigurationError, DeployRefused, NotAvailableError
 from glacier_prefect.loading import load_pipeline
 from glacier_prefect.pipeline import Pipeline
+from glacier_prefect.terraform_plan import Plan
 
 FLOW = """
 from glacier_prefect import pipeline, task
@@ -137,6 +140,43 @@ def test_another_type_of_work_pool_is_refused() -> None:
     )
     with pytest.raises(DeployRefused, match="'docker'"):
         compare([wanted], Actual(objects={("work_pool", "p"): pool}, flows={}), record)
+
+
+def test_a_plan_shows_what_changes_in_the_infrastructure_field_by_field(tmp_path: Path) -> None:
+    old = {"name": "out", "labels": {"team": "a"}, "writers": {"daily": {"prefixes": ["a/"]}}}
+    new = {"name": "out", "labels": {"team": "b"}, "writers": {}}
+    changes = {
+        "kept": (["update"], {"id": "1", "input": old, "output": old}, {"id": "1", "input": new}, {"output": True}),
+        "moved": (["delete", "create"], {"id": "1", "input": old}, {"input": old}, {"id": True, "input": {}}),
+        "added": (["create"], None, {"input": new}, {"id": True}),
+        "gone": (["delete"], {"id": "1", "input": old}, None, {}),
+    }
+    resources = [
+        {
+            "address": f"module.{name}.terraform_data.bucket",
+            "type": "terraform_data",
+            "change": {"actions": actions, "before": before, "after": after, "after_unknown": unknown},
+        }
+        for name, (actions, before, after, unknown) in changes.items()
+    ]
+    saved = Plan(
+        path=tmp_path / "x" / "plan",
+        destroy=False,
+        has_changes=True,
+        json={"resource_changes": resources, "resource_drift": []},
+    )
+    planned = Planned(changes=(), infrastructure=saved, api="http://prefect/api", flows={}, record=NOTHING)
+    assert show.as_text(show.tree(planned, "acme", "dev")) == (
+        "acme, dev: 1 to create, 1 to change, 1 to replace, 1 to delete\n"
+        "└─ infrastructure\n"
+        "   ├─ ~ module.kept.terraform_data.bucket\n"
+        '   │      input.labels.team: "a" -> "b"\n'
+        '   │      input.writers.daily: {"prefixes": ["a/"]} -> null\n'
+        "   ├─ -/+ module.moved.terraform_data.bucket\n"
+        '   │      id: "1" -> "(known after apply)"\n'
+        "   ├─ + module.added.terraform_data.bucket\n"
+        "   └─ - module.gone.terraform_data.bucket"
+    )
 
 
 def test_a_record_is_read_as_it_was_written_and_a_broken_one_is_an_error(tmp_path: Path) -> None:
