@@ -52,13 +52,13 @@ finally:
 class Glacier:
     """A project of its own, and the command line in it, which says how often it wrote to Prefect."""
 
-    def __init__(self, project: Any, name: str, code: str = "local") -> None:
+    def __init__(self, project: Any, name: str, code: str = "local", terraform: str = "terraform") -> None:
         self.name, self.env = name, project.env
         self.folder: Path = project.folder / name
         self.write(
             "glacier.toml",
             f'project = "{name}"\npipelines = ["flows/flow_*.py"]\n'
-            f'[environments.dev]\nprovider = "local"\ncode = "{code}"\n',
+            f'[environments.dev]\nprovider = "local"\ncode = "{code}"\nterraform = "{terraform}"\n',
         )
         self.write("flows/numbers_to_write.py", "NUMBERS = [1, 2, 3]\n")
         (project.folder / "counted.py").write_text(COUNTED)
@@ -100,10 +100,28 @@ def worker(project: Any, pool: str) -> Iterator[None]:
         yield
 
 
-def test_from_deploy_over_a_workers_run_to_destroy(project: Any, api: Any) -> None:
-    glacier = Glacier(project, "whole")
+def everything(api: Any, name: str) -> list[Any]:
+    """Return the deployments, blocks, pools and variables with `name` in their name or tags, as Prefect has them."""
+    found = [
+        *api.post("/deployments/filter", deployments={"tags": {"any_": [name, f"glacier:project={name}"]}}),
+        *api.post("/block_documents/filter", block_documents={"name": {"like_": name}}),
+        *(each for each in api.post("/work_pools/filter", limit=200) if name in each["name"]),
+        *api.post("/variables/filter", variables={"name": {"like_": name}}),
+    ]
+    return sorted(found, key=lambda each: str(each["id"]))
+
+
+# the name of the test says which ran
+@pytest.mark.parametrize("terraform", ["tofu" if shutil.which("tofu") else "terraform"])
+def test_from_deploy_over_a_workers_run_to_destroy(project: Any, api: Any, terraform: str) -> None:
+    glacier = Glacier(project, "whole", terraform=terraform)
     name = glacier.flow("daily")
-    before = glacier.files()
+    flow = api.post("/flows/", name="whole-theirs")["id"]
+    api.post("/deployments/", name="dev", flow_id=flow, tags=["whole"])
+    api.post("/work_pools/", name="whole-theirs", type="process")
+    api.post("/variables/", name="whole_theirs", value="kept")
+    before, others = glacier.files(), everything(api, "whole")
+    assert len(others) == 3
     said, writes = glacier.run("deploy", "--yes")
     assert "+ deployment whole-daily/dev" in said
     assert "+ module.local_bucket_out.terraform_data.bucket" in said
@@ -133,8 +151,7 @@ def test_from_deploy_over_a_workers_run_to_destroy(project: Any, api: Any) -> No
     assert writes == []
     glacier.run("destroy", "--yes", "--allow-data-loss")
     assert api.deployment(name) is None
-    assert api.post("/work_pools/filter", work_pools={"name": {"any_": ["glacier-whole-dev-pool"]}}) == []
-    assert api.post("/block_documents/filter", block_documents={"name": {"any_": ["glacier-whole-dev-out"]}}) == []
+    assert everything(api, "whole") == others
     left = {each for each in glacier.files() - before if "__pycache__" not in each}
     assert {each for each in left if not each.startswith("data/.glacier")} == {"data"}, "what runs exchange is data"
     assert [each["id"] for each in api.flow_runs("whole-daily")] == [run["id"]], "run history is kept"
@@ -301,6 +318,11 @@ def test_plan_and_status_show_what_differs(project: Any, api: Any) -> None:
     said, _ = glacier.run("plan", "--format", "markdown")
     assert "! deployment shown-daily/dev" in said
     assert '    description: "Theirs." -> "What it is for."' in said
+    assert "! module.local_work_pool.terraform_data.work_pool" not in said
+    glacier.flow("hourly")
+    said, _ = glacier.run("plan")
+    assert "~ module.local_work_pool.terraform_data." in said
+    assert '    input.pipelines.shown-hourly: null -> {"' in said
     glacier.run("destroy", "--yes", "--allow-data-loss")
 
 
