@@ -168,8 +168,9 @@ class Location(ABC):
 
     def overlaps(self, other: Location) -> bool:
         """Whether both can name the same data."""
-        same_bucket = (self.provider_name, self.full_bucket) == (other.provider_name, other.full_bucket)
-        return same_bucket and self.template.overlaps(other.template)
+        if not self.template.overlaps(other.template):  # which is quick: a graph asks it of each pair
+            return False
+        return (self.provider_name, self.full_bucket) == (other.provider_name, other.full_bucket)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -61,8 +61,9 @@ class _Local(Location):
         return DiskTree(self.folder)
 
     def overlaps(self, other: Location) -> bool:
-        same_folder = isinstance(other, _Local) and self.folder == other.folder
-        return same_folder and self.template.overlaps(other.template)
+        if not isinstance(other, _Local) or not self.template.overlaps(other.template):
+            return False
+        return self.folder == other.folder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -135,15 +135,17 @@ class PathTemplate:
 
     def overlaps(self, other: PathTemplate) -> bool:
         """Whether the two can name the same file, or one a file below the other."""
+        if not self.prefix.startswith(other.prefix) and not other.prefix.startswith(self.prefix):
+            return False
         if self._exact is not None and other._exact is not None:
             return _below(self._exact, other._exact) or _below(other._exact, self._exact)
         if self._exact is not None:
             return other._names(self._exact)
         if other._exact is not None:
             return self._names(other._exact)
-        return self.prefix.startswith(other.prefix) or other.prefix.startswith(self.prefix)
+        return True
 
-    @property
+    @cached_property
     def _exact(self) -> str | None:
         """The one path that this is, without a trailing slash; None with fields or globs."""
         return None if self.fields or self.is_glob else self.prefix.rstrip("/")

@@ -65,6 +65,20 @@ def fan(length: int) -> Pipeline:
     return wide
 
 
+def tables(length: int) -> Pipeline:
+    places = [
+        (provider.bucket_source("raw", f"{number}/*.parquet"), provider.bucket_sink("out", f"{number}.parquet"))
+        for number in range(length // 2)
+    ]
+
+    @pipeline
+    def many() -> None:
+        for source, sink in places:
+            sink.write(step(source))
+
+    return many
+
+
 def seconds(make: Callable[[int], Pipeline], length: int) -> float:
     begin = time.process_time()
     report = make(length).analyze()
@@ -80,6 +94,10 @@ def test_ten_thousand_nodes_take_linear_time(make: Callable[[int], Pipeline]) ->
     large = seconds(make, 10_000)
     assert large / small < 30, f"{small:.3f} s for 1,000 nodes, {large:.3f} s for 10,000"
     assert large < 10  # about 1 s on an idle machine
+
+
+def test_eight_hundred_tables_that_may_overlap_take_little_time() -> None:
+    assert seconds(tables, 1_600) < 5  # below 1 s on an idle machine, though each pair is looked at
 
 
 # -- what code refers to -----------------------------------------------------------------------------------------------
