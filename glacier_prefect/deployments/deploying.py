@@ -138,6 +138,7 @@ def deploy(
         with contextlib.closing(planned):
             if not planned.has_changes:
                 return planned
+            _check_data(planned.infrastructure, options.allow_data_loss)
             if not confirm(planned):
                 return None
             changes, saved = planned.changes, planned.infrastructure
@@ -228,11 +229,7 @@ def destroy(
             changes=changes, infrastructure=saved, api=api.url, flows=actual.flows, record=record, recovered=recovered
         )
         with contextlib.closing(planned):
-            if saved is not None and not allow_data_loss and (lost := data_loss(saved)):
-                raise DataLossRefused(
-                    f"Destroying would destroy what holds data: {', '.join(lost)}. Nothing was changed.\n"
-                    "Hint: copy what you need and use --allow-data-loss."
-                )
+            _check_data(saved, allow_data_loss)
             if not confirm(planned):
                 return None
             if purge_history:
@@ -255,6 +252,15 @@ def _noting(note: str) -> Iterator[None]:
     except BaseException as error:
         error.add_note(note)
         raise
+
+
+def _check_data(saved: Plan | None, allowed: bool) -> None:
+    """Refuse a plan that destroys or replaces what holds data, before anybody is asked."""
+    if saved is not None and not allowed and (lost := data_loss(saved)):
+        raise DataLossRefused(
+            f"This would destroy or replace what holds data: {', '.join(lost)}. Nothing was changed.\n"
+            "Hint: copy what you need and use --allow-data-loss."
+        )
 
 
 def _compared(

@@ -8,17 +8,20 @@ from typing import Any
 
 from glacier_prefect.deployments.changes import leaves
 from glacier_prefect.deployments.deploying import Planned
+from glacier_prefect.terraform_plan import data_loss
 
 VERSION = 1
 SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
 WORDS = {"create": "to create", "update": "to change", "replace": "to replace", "delete": "to delete"}
 WIDTH = 70  # letters of a value that are shown
 UNKNOWN = "(known after apply)"
+LOSES = " (holds data, needs --allow-data-loss)"
 
 
 def tree(planned: Planned, project: str, env: str) -> dict[str, Any]:
     """Return what is going to be done as plain data: version 1 of `glacier plan --json`."""
-    infrastructure = planned.infrastructure.changes if planned.infrastructure is not None else []
+    saved = planned.infrastructure
+    infrastructure, lost = (saved.changes, data_loss(saved)) if saved is not None else ([], [])
     return {
         "version": VERSION,
         "project": project,
@@ -29,7 +32,12 @@ def tree(planned: Planned, project: str, env: str) -> dict[str, Any]:
         "unfinished": planned.unfinished,
         "recovered": planned.recovered,
         "infrastructure": [
-            {"action": _action(each["change"]["actions"]), "address": each["address"], "fields": _fields(each)}
+            {
+                "action": _action(each["change"]["actions"]),
+                "address": each["address"],
+                "loses_data": each["address"] in lost,
+                "fields": _fields(each),
+            }
             for each in infrastructure
         ],
         "prefect": [
@@ -101,7 +109,11 @@ def _drifted(changed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _branches(shown: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
     infrastructure = [
-        (f"{SIGNS[each['action']]} {each['address']}", _details(each["fields"])) for each in shown["infrastructure"]
+        (
+            f"{SIGNS[each['action']]} {each['address']}" + (LOSES if each["loses_data"] else ""),
+            _details(each["fields"]),
+        )
+        for each in shown["infrastructure"]
     ]
     prefect: list[tuple[str, list[str]]] = []
     for each in shown["prefect"]:

@@ -143,8 +143,8 @@ def test_another_type_of_work_pool_is_refused() -> None:
 
 
 def test_a_plan_shows_what_changes_in_the_infrastructure_field_by_field(tmp_path: Path) -> None:
-    old = {"name": "out", "labels": {"team": "a"}, "writers": {"daily": {"prefixes": ["a/"]}}}
-    new = {"name": "out", "labels": {"team": "b"}, "writers": {}}
+    old = {"holds_data": True, "name": "out", "labels": {"team": "a"}, "writers": {"daily": {"prefixes": ["a/"]}}}
+    new = {"holds_data": True, "name": "out", "labels": {"team": "b"}, "writers": {}}
     changes = {
         "kept": (["update"], {"id": "1", "input": old, "output": old}, {"id": "1", "input": new}, {"output": True}),
         "moved": (["delete", "create"], {"id": "1", "input": old}, {"input": old}, {"id": True, "input": {}}),
@@ -172,10 +172,10 @@ def test_a_plan_shows_what_changes_in_the_infrastructure_field_by_field(tmp_path
         "   ├─ ~ module.kept.terraform_data.bucket\n"
         '   │      input.labels.team: "a" -> "b"\n'
         '   │      input.writers.daily: {"prefixes": ["a/"]} -> null\n'
-        "   ├─ -/+ module.moved.terraform_data.bucket\n"
+        "   ├─ -/+ module.moved.terraform_data.bucket (holds data, needs --allow-data-loss)\n"
         '   │      id: "1" -> "(known after apply)"\n'
         "   ├─ + module.added.terraform_data.bucket\n"
-        "   └─ - module.gone.terraform_data.bucket"
+        "   └─ - module.gone.terraform_data.bucket (holds data, needs --allow-data-loss)"
     )
 
 

@@ -149,6 +149,14 @@ def test_from_deploy_over_a_workers_run_to_destroy(project: Any, api: Any, terra
     said, writes = glacier.run("destroy", "--yes", code=1)
     assert "holds data" in said
     assert writes == []
+    flow_file = glacier.folder / "flows/flow_whole-daily.py"
+    flow_file.write_text(flow_file.read_text().replace('bucket="out"', 'bucket="other"'))
+    lost = "- module.local_bucket_out.terraform_data.bucket (holds data, needs --allow-data-loss)"
+    assert lost in glacier.run("plan")[0]
+    said, writes = glacier.run("deploy", code=1)
+    assert "would destroy or replace what holds data: module.local_bucket_out." in said, "before anybody is asked"
+    assert writes == []
+    assert written.exists()
     glacier.run("destroy", "--yes", "--allow-data-loss")
     assert api.deployment(name) is None
     assert everything(api, "whole") == others
