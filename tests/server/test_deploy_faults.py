@@ -15,7 +15,7 @@ WRITES = 12  # of a deploy from one version to the other: 9 that can be undone, 
 
 def outcomes(mode: str, when: str, project: Any) -> list[dict[str, Any]]:
     script = str(Path(__file__).with_name("deploys.py"))
-    folder = project.folder / mode
+    folder = project.folder / f"{mode}-{when}"
     folder.mkdir()
     done = project.run(script, mode, when, str(folder))
     assert not done.stderr, done.stderr
@@ -26,9 +26,10 @@ def outcomes(mode: str, when: str, project: Any) -> list[dict[str, Any]]:
     return list(found["results"])
 
 
-def test_a_failure_at_any_write_leaves_everything_as_it_was(project: Any) -> None:
+@pytest.mark.parametrize("when", ["before", "after"])  # the call reaches Prefect, or its answer does not come back
+def test_a_failure_at_any_write_leaves_everything_as_it_was(project: Any, when: str) -> None:
     restored = 0
-    for each in outcomes("fail", "before", project):
+    for each in outcomes("fail", when, project):
         if each["broken"] == each["first"]:
             restored += 1
         else:
@@ -38,8 +39,9 @@ def test_a_failure_at_any_write_leaves_everything_as_it_was(project: Any) -> Non
     assert restored >= WRITES - 3
 
 
-def test_a_kill_at_any_write_is_made_good_by_the_next_deploy(project: Any) -> None:
-    for each in outcomes("kill", "after", project):
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_at_any_write_is_made_good_by_the_next_deploy(project: Any, when: str) -> None:
+    for each in outcomes("kill", when, project):
         assert each["broken"] is None
         check_second(each)
 
