@@ -34,7 +34,7 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.schedules import Cron
 from prefect.states import Completed, Failed, Pending
 from prefect.transactions import get_transaction
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from glacier_prefect import prefect_api, run_context, values
 from glacier_prefect.caching import (
@@ -371,6 +371,9 @@ class _Run:
         self.pipeline, self.graph, self.parameters = pipeline, pipeline.graph, parameters
         self.flow_run, self.runner = flow_context.flow_run, flow_context.task_runner
         self.nested = _nested.get()
+        for leaf in leaves(dict(parameters)):
+            if isinstance(leaf, SecretStr):  # as masked in logs and errors as a Secret is
+                redaction.reveal(leaf.get_secret_value())
         root = exchange_root(pipeline)
         self.context = RunContext(
             run_id=str(self.flow_run.id),

@@ -11,10 +11,12 @@ import pytest
 pytestmark = pytest.mark.slow
 
 FLOW = """
+import os
 import polars as pl
 from glacier_prefect import Secret, pipeline, task
 from glacier_prefect.providers import LocalProvider
 from prefect import get_run_logger
+from pydantic import SecretStr
 
 password = Secret("DB_PASSWORD")
 out = LocalProvider(base_path="data").bucket_sink(bucket="curated", path="out.parquet")
@@ -29,12 +31,16 @@ def load(secret):
 def fails(frame, secret):
     raise ValueError("cannot log in with " + secret.get())
 
+@task(log_prints=True)
+def login(key, text):
+    print("login with", key.get(), text.get_secret_value())
+
 @pipeline
-def secretive(given: str = "a parameter"):
-    return out.write(load(password)), fails(load(password), password)
+def secretive(key: Secret, text: SecretStr):
+    return out.write(load(password)), fails(load(password), password), login(key, text)
 
 if __name__ == "__main__":
-    secretive.run()
+    secretive.run(key=Secret("API_KEY"), text=SecretStr(os.environ["TEXT"]))
 """
 
 BLOCKS = """
@@ -64,11 +70,18 @@ for name in ("empty", "nothing"):
 
 def test_nothing_that_the_server_keeps_of_a_run_has_a_secret_in_it(project: Any, api: Any, wait_until: Any) -> None:
     project.write("secretive.py", FLOW)
-    done = project.run("secretive.py", check=False, DB_PASSWORD="planted-Zx9/+ value")
+    done = project.run(
+        "secretive.py",
+        check=False,
+        DB_PASSWORD="planted-Zx9/+ value",
+        API_KEY="planted-Zx9 key",
+        TEXT="planted-Zx9 text",
+    )
     assert done.returncode != 0
     assert "cannot log in with ********" in done.stderr
     (run,) = api.flow_runs("secretive")
-    api.task_runs(run["id"], "load", "load-2", "fails")
+    api.task_runs(run["id"], "load", "load-2", "fails", "login")
+    assert run["parameters"] == {"key": {"name": "API_KEY"}, "text": "**********"}
 
     def logged() -> Any:
         logs = api.post("/logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
