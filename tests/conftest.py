@@ -1,7 +1,7 @@
 """What every test gets: settings of its own, so that none reads or changes the Prefect profile of whoever runs it.
 
 Prefect reads its settings when it is imported, so this happens while pytest loads this file, before any test module.
-Imports neither Glacier nor Prefect.
+And variables that tests may change while a thread of Polars reads them. Imports neither Glacier nor Prefect.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.kept_variables import keep
+
 # A shell without job control starts what runs in its background with Ctrl-C ignored, which all children would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+keep()
 
 PREFECT_HOME = tempfile.TemporaryDirectory(prefix="glacier-tests-")
 
