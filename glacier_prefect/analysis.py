@@ -34,16 +34,19 @@ def analyze(pipeline: Pipeline) -> dict[str, Any]:
     """Return what a pipeline is; see `Pipeline.analyze`.
 
     Returns:
-        `{"version": 1, "pipeline", "nodes", "edges", "locations", "executors"}`; nodes are in the order in which they
+        `{"version": 1, "pipeline", "nodes", "edges", "locations", "executors"}`; an executor has the Terraform
+        `modules` that its tasks need, by source; nodes are in the order in which they
         can run, and `computed` is False for those whose frames stay lazy into their one consumer (a task that is
         annotated to return no frame is computed, `because` it "returns int").
     """
     graph = pipeline.graph
     locations = _locations(graph.locations)
     executors: dict[str, list[str]] = defaultdict(list)
+    modules: dict[str, set[str]] = defaultdict(set)
     for node in graph.nodes.values():
         if isinstance(node.call, Task):
-            executors[executor_name(node.call)].append(node.name)
+            executors[named := executor_name(node.call)].append(node.name)
+            modules[named].update(call.source for call in node.executor.modules())
     return {
         "version": VERSION,
         "pipeline": {
@@ -61,7 +64,10 @@ def analyze(pipeline: Pipeline) -> dict[str, Any]:
             {entry["id"]: entry for entry in _entries(graph.locations, locations)}.values(),
             key=lambda entry: entry["id"],
         ),
-        "executors": [{"name": name, "tasks": tasks} for name, tasks in sorted(executors.items())],
+        "executors": [
+            {"name": name, "tasks": tasks, **({"modules": sorted(modules[name])} if modules[name] else {})}
+            for name, tasks in sorted(executors.items())
+        ],
     }
 
 

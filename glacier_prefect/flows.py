@@ -185,24 +185,35 @@ def _cancel_remote_runs(pipeline: Pipeline, flow: Any, flow_run: Any, state: Any
 
     Doing it twice does nothing more, and what cannot be stopped does not keep the others from it.
     """
+    logger = flow_run_logger(flow_run, flow)
+    try:
+        shared = shared_folders(pipeline, str(flow_run.id)).get("shared")
+    except Exception as error:
+        logger.warning("What this run has left in its bucket could not be read: %s", error)
+        shared = None
+    _cancel_noted(pipeline, flow_run, shared, logger)
+
+
+def _cancel_noted(pipeline: Pipeline, flow_run: Any, shared: Shared | None, logger: Any) -> None:
     run = str(flow_run.id)
     project = find_project(pipeline.file).name or ""
-    exchange, shared = str(exchange_root(pipeline) / run), shared_folders(pipeline, run).get("shared")
+    exchange = str(exchange_root(pipeline) / run)
     context = RunContext(run_id=run, node="", project=project, exchange=exchange, shared=shared)
-    logger = flow_run_logger(flow_run, flow)
-    for note in Note.all_of(context):
-        node = pipeline.graph.nodes.get(note.context.node) or pipeline.graph.nodes.get(
-            note.context.node.rpartition("[")[0]
-        )
-        if node is not None and isinstance(node.executor, RemoteExecutor):
-            try:
-                node.executor.cancel_left(note)
-            except Exception as error:
-                logger.warning("The remote run of task %r could not be cancelled: %s", note.context.node, error)
+    try:
+        for note in Note.all_of(context):
+            name = note.context.node
+            node = pipeline.graph.nodes.get(name) or pipeline.graph.nodes.get(name.rpartition("[")[0])
+            if node is not None and isinstance(node.executor, RemoteExecutor):
+                try:
+                    node.executor.cancel_left(note)
+                except Exception as error:
+                    logger.warning("The remote run of task %r could not be cancelled: %s", name, error)
+    except Exception as error:
+        logger.warning("What this run has left in its bucket could not be read: %s", error)
     inner = {node.call.name: node.call for node in pipeline.graph.nodes.values() if node.kind == "flow"}
     for name, each in inner.items():
         for child in prefect_api.child_runs(flow_run.id, name):
-            _cancel_remote_runs(each, each.flow, child, state)
+            _cancel_noted(each, child, shared, logger)
 
 
 def serve(pipeline: Pipeline, name: str | None, options: Mapping[str, Any]) -> None:
@@ -298,7 +309,10 @@ def _node_tasks(pipeline: Pipeline, context: RunContext | None = None) -> dict[s
         if node.kind == "flow":
             continue
         body = _Body(node=node, plan=plans[name], context=context)
-        function = _function(body, node.call.fn if isinstance(node.call, Task) else _write_signature)
+        if isinstance(node.call, Task):
+            function = _function(body, node.call.fn, node.call.signature)
+        else:
+            function = _function(body, _write_signature, inspect.signature(_write_signature))
         if (like := first.get(id(node.call))) is None:
             task = first[id(node.call)] = _node_task(node, function, cache, context)
         else:  # Prefect reads and hashes the source of a function for each task that it makes; a copy has it already
@@ -330,9 +344,7 @@ def _write_signature(frame: Any) -> Any:
     """Write the frame to its sink."""
 
 
-def _function(body: _Body, like: Callable[..., Any]) -> Callable[..., Any]:
-    signature = inspect.signature(like)
-
+def _function(body: _Body, like: Callable[..., Any], signature: inspect.Signature) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         result = body(signature.bind(*args, **kwargs).arguments)
         lazy = _holds_lazy(result)

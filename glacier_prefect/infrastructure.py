@@ -103,12 +103,15 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
 def module_calls(pipelines: Sequence[Pipeline], project: Project) -> dict[str, ModuleCall]:
     """Return the module calls that give pipelines what they need, by name.
 
+    Of an executor's modules those that this version has; `analyze` names the others, too.
+
     Raises:
         NotAvailableError: A provider's infrastructure is not in this version.
     """
     calls = [call for provider, needed in needs(pipelines, project) for call in provider.modules(needed)]
     executors = [executor for each in pipelines for executor in _executors(each.graph)]
-    return merge([*calls, *(call for executor in executors for call in executor.modules())])
+    wanted = merge(call for executor in executors for call in executor.modules()).values()
+    return merge([*calls, *(call for call in wanted if (modules_folder() / call.source).is_dir())])
 
 
 def root(calls: Mapping[str, ModuleCall]) -> dict[str, Any]:

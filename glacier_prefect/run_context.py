@@ -47,10 +47,10 @@ class RunContext:
     def token(self) -> str:
         """Name of this run and node, the same for each attempt, safe in a file name."""
         safe = "".join(
-            letter if (letter.isascii() and letter.isalnum()) or letter in "-_" else "_" for letter in self.node
+            letter if (letter.isascii() and letter.isalnum()) or letter in "-_" else "_" for letter in self.node[:80]
         )
         unlike = "" if safe == self.node else f"-{zlib.crc32(self.node.encode()):08x}"
-        return f"{self.run_id}-{safe[:80]}{unlike}"
+        return f"{self.run_id}-{safe}{unlike}"
 
     @property
     def cache(self) -> Path:

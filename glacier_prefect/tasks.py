@@ -90,6 +90,7 @@ class Task(Generic[P, R]):
         checks: Expressions that have to be true for each row of its result.
         cache: Whether a result is taken from an earlier run that had the same function, settings and input data.
         options: Options of Prefect's task decorator.
+        supplied: Parameters that the executor fills itself.
         origin: The task that this one was made from by `with_options`, else None.
     """
 
@@ -103,6 +104,7 @@ class Task(Generic[P, R]):
     checks: tuple[pl.Expr, ...] = ()
     cache: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    supplied: tuple[str, ...] = ()
     origin: Task[P, R] | None = None
 
     def __post_init__(self) -> None:
@@ -160,8 +162,11 @@ class Task(Generic[P, R]):
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:
-        """The signature of the function."""
-        return inspect.signature(self.fn)
+        """The signature of the function as a pipeline calls it: without what the executor fills."""
+        whole = inspect.signature(self.fn)
+        if not self.supplied:
+            return whole
+        return whole.replace(parameters=[each for each in whole.parameters.values() if each.name not in self.supplied])
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return arguments by parameter name (`*args` as a tuple, `**kwargs` as a dict), defaults left out.
@@ -268,6 +273,7 @@ def _make(fn: Callable[P, R], options: Mapping[str, Any]) -> Task[P, R]:
         raise OptionError(f"@task has name={name!r} ({type(name).__name__}); expected a str.")
     where = f"task {name!r}"
     _check_options(options, where)
+    supplied: tuple[str, ...] = ()
     executor = options.get("executor") or "local"
     if not isinstance(executor, Executor):
         if not isinstance(executor, str):
@@ -277,9 +283,12 @@ def _make(fn: Callable[P, R], options: Mapping[str, Any]) -> Task[P, R]:
             )
         EXECUTORS.check(executor, where)
         if executor != "local" and EXECUTORS.is_own(executor):  # another may be costly to import, so it is asked later
-            environment_executor(executor, find_project()).check(fn, where)
+            found = environment_executor(executor, find_project())
+            found.check(fn, where)
+            supplied = found.supplied(fn)
     else:
         executor.check(fn, where)
+        supplied = executor.supplied(fn)
     materialize = options.get("materialize")
     if materialize is not None and not isinstance(materialize, bool):
         raise OptionError(f"materialize of {where} is {materialize!r}; expected True, False or None.")
@@ -293,11 +302,12 @@ def _make(fn: Callable[P, R], options: Mapping[str, Any]) -> Task[P, R]:
         depends_on=_dependencies(options.get("depends_on", ()), where),
         executor=executor,
         materialize=materialize,
-        columns=_columns(options.get("columns"), fn, where),
+        columns=_columns(options.get("columns"), fn, supplied, where),
         schema=declared_schema(options.get("schema"), where),
         checks=declared_checks(options.get("checks", ()), where),
         cache=bool(options.get("cache", False)),
         options={key: value for key, value in options.items() if key not in OWN_OPTIONS},
+        supplied=supplied,
     )
 
 
@@ -330,10 +340,10 @@ def _remedy(wrong: Any) -> str:
     return "pass a function decorated with @task, or a list of them."
 
 
-def _columns(given: Any, fn: Callable[..., Any], where: str) -> dict[str, tuple[str, ...]]:
+def _columns(given: Any, fn: Callable[..., Any], supplied: tuple[str, ...], where: str) -> dict[str, tuple[str, ...]]:
     if given is None:
         return {}
-    parameters = [each.name for each in inspect.signature(fn).parameters.values()]
+    parameters = [each for each in inspect.signature(fn).parameters if each not in supplied]
     if not isinstance(given, Mapping):
         if isinstance(given, str) or not isinstance(given, Iterable):
             raise OptionError(

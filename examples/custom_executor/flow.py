@@ -2,10 +2,13 @@
 
 import os
 
-import detached  # noqa: F401  # registers the executor
 import polars as pl
+from detached import DetachedExecutor
 
 from glacier_prefect import pipeline, task
+from glacier_prefect.executors import register_executor
+
+register_executor("detached", DetachedExecutor)
 
 
 @task
@@ -17,13 +20,12 @@ def numbers(count: int) -> pl.LazyFrame:
 @task(executor="detached", retries=1)
 def squares(frame: pl.LazyFrame) -> pl.LazyFrame:
     """Square them, in a process of its own."""
-    print("squares in process", os.getpid())
-    return frame.with_columns(square=pl.col("number") ** 2)
+    return frame.with_columns(square=pl.col("number") ** 2, process=os.getpid())
 
 
 @pipeline
 def custom_executor(count: int = 5):
-    """Say which process does what."""
+    """Square numbers in another process."""
     return squares(numbers(count))
 
 

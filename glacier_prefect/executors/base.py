@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dis
 import inspect
 import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from glacier_prefect import run_context
 from glacier_prefect.credentials import redaction
-from glacier_prefect.errors import TravelError
+from glacier_prefect.errors import OptionError, TravelError
 
 if TYPE_CHECKING:
     from glacier_prefect.modules import ModuleCall
@@ -35,6 +36,18 @@ def call(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
             "Hint: return the Secret itself, and get() its value in the task that needs it."
         )
     return value
+
+
+def returned_constants(function: Callable[..., Any]) -> Iterator[Any]:
+    """Yield the constants that a function returns, as far as its code shows them."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    before: Any = None
+    for instruction in dis.get_instructions(code) if code else ():
+        if instruction.opname == "RETURN_CONST":
+            yield instruction.argval
+        elif instruction.opname == "RETURN_VALUE" and before and before.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
+            yield before.argval
+        before = instruction
 
 
 def run_log(shown: Any = None) -> Callable[[int, str], None]:
@@ -79,7 +92,7 @@ class Executor(ABC):
         further = {key: value for key, value in settings.items() if key not in given}
         return replace(self, **further) if further else self
 
-    def check(self, function: Callable[..., Any], where: str) -> None:  # noqa: B027  # most take any function
+    def check(self, function: Callable[..., Any], where: str) -> None:
         """Raise `OptionError` for a function that this executor would ignore a part of, or cannot run.
 
         Called at the decorator (of an executor that another distribution registers by its name: when a pipeline is
@@ -89,6 +102,17 @@ class Executor(ABC):
             function: The user's function.
             where: The task, for messages.
         """
+        if self.crosses and (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
+            raise OptionError(
+                f"{where} is a generator, whose body executor {self.name!r} would not run to its end.\n"
+                "Hint: return a list or a LazyFrame."
+            )
+
+    def supplied(self, function: Callable[..., Any]) -> tuple[str, ...]:
+        """Return the parameters of a function that it fills itself, as with a session; a call in a pipeline gives all
+        others.
+        """
+        return ()
 
     @property
     def crosses(self) -> bool:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 import pickle
 import shutil
 import sys
 import sysconfig
 import tempfile
 import threading
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -65,7 +67,9 @@ class FolderPlace(Place):
 
     def put(self, name: str, file: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, self.folder / name)
+        draft = self.folder / f".{name}.{uuid.uuid4().hex}"
+        shutil.copyfile(file, draft)
+        os.replace(draft, self.folder / name)  # a body that was submitted before may be reading it
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -141,8 +145,7 @@ def send(
     }
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / parcel_entry.JOB
-        with _by_value(function):
-            parcel_entry.write_content(_pickled(job, function), str(file))
+        parcel_entry.write_content(pickled(job, function), str(file))
         place.put(parcel_entry.JOB, file)
 
 
@@ -168,11 +171,17 @@ def receive(place: Place) -> Outcome | None:
     return Outcome(value=opened(pickle.loads(made["value"])))
 
 
-def _pickled(job: Mapping[str, Any], function: Callable[..., Any]) -> bytes:
+def pickled(job: Mapping[str, Any], function: Callable[..., Any]) -> bytes:
+    """Return a job with a function in it as bytes, for a Python that does not have the user's modules.
+
+    Raises:
+        TravelError: Something in it cannot be pickled.
+    """
     import cloudpickle
 
     try:
-        return bytes(cloudpickle.dumps(job))
+        with _by_value(function):
+            return bytes(cloudpickle.dumps(job))
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise TravelError(
             f"The function {function.__name__!r} or an argument of it cannot leave the process: {error}\n"
@@ -186,11 +195,12 @@ def _by_value(function: Callable[..., Any]) -> Iterator[None]:
     import cloudpickle
 
     try:
-        home = Path(inspect.getfile(function)).resolve().parent
+        home = Path(inspect.getfile(function)).absolute().parent
     except (TypeError, OSError):
         home = Path.cwd()
     for _ in range(function.__module__.count(".")):
         home = home.parent
+    homes = {home, home.resolve()}
     installed = tuple(sysconfig.get_path(each) for each in ("stdlib", "platstdlib", "purelib", "platlib"))
     with _pickling:
         registered = []
@@ -198,7 +208,7 @@ def _by_value(function: Callable[..., Any]) -> Iterator[None]:
             file = getattr(module, "__file__", None)
             if name == "__main__" or not file or name.partition(".")[0] == "glacier_prefect":
                 continue
-            if Path(file).is_relative_to(home) and not file.startswith(installed):
+            if any(Path(file).is_relative_to(each) for each in homes) and not file.startswith(installed):
                 cloudpickle.register_pickle_by_value(module)
                 registered.append(module)
         try:

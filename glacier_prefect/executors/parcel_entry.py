@@ -1,4 +1,5 @@
-"""What runs on the remote machine: `python parcel_entry.py FOLDER`, FOLDER being a path or the address of a bucket.
+"""What runs on the remote machine: `python parcel_entry.py FOLDER [VERSION]`, FOLDER being a path or the address of a
+bucket, VERSION that of the Python that pickled the job, as in "3.11".
 
 It is sent there as one file, so it imports nothing of Glacier. It reads the job, opens its frames with Polars or Spark,
 calls the function, and writes the result, or the error with its traceback, as Parquet, which each side can read and
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import io
+import os
 import pickle
 import sys
 import traceback
@@ -30,17 +32,20 @@ def content_of(parquet: bytes | str) -> bytes:
 
 
 def write_content(content: bytes, file: str) -> None:
-    """Write bytes as a Parquet file of one row."""
+    """Write bytes as a Parquet file of one row, which appears whole."""
     import polars as pl
 
-    pl.DataFrame({"content": [content]}, schema={"content": pl.Binary}).write_parquet(file)
+    draft = file if "://" in file else f"{file}.part"  # what is written to a bucket appears whole by itself
+    pl.DataFrame({"content": [content]}, schema={"content": pl.Binary}).write_parquet(draft)
+    if draft != file:
+        os.replace(draft, file)
 
 
 class Job:
     """One body."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder, self.frames = folder.rstrip("/"), 0
+    def __init__(self, folder: str, version: str = "") -> None:
+        self.folder, self.version, self.frames = folder.rstrip("/"), version, 0
         self.session: Any = None
 
     def at(self, name: str) -> str:
@@ -93,6 +98,11 @@ class Job:
     def run(self) -> None:
         """Run it and write what came out."""
         try:
+            if self.version not in ("", here := f"{sys.version_info.major}.{sys.version_info.minor}"):
+                raise RuntimeError(
+                    f"The function was pickled by Python {self.version} and cannot run on Python {here}, since pickled "
+                    "functions are of one version: choose another one here or there."
+                )
             job = pickle.loads(content_of(self.at(JOB)))
             inputs = {name: self.opened(value) for name, value in job["inputs"].items()}
             inputs.update({name: self.spark() for name in job["spark"]})
@@ -111,4 +121,4 @@ class Job:
 
 
 if __name__ == "__main__":
-    Job(sys.argv[1]).run()
+    Job(*sys.argv[1:3]).run()

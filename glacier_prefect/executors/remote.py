@@ -9,7 +9,6 @@ left: it takes up a live one, takes the result of one that succeeded, and submit
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -32,6 +31,7 @@ from glacier_prefect.run_context import RunContext
 SUFFIX = ".remote.json"
 FIRST_WAIT_SECONDS = 0.25
 WAIT_GROWTH = 1.4
+CANCEL_WAITS = (0.0, 0.5, 2.0)  # before each attempt; a process that is to end has no more time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,18 +140,19 @@ class RemoteExecutor(Executor):
         timeout: float | None,
         finish: Callable[[Any], Any],
     ) -> Any:
-        return finish(_Following(self, timeout).value(function, inputs))
+        return _Following(self, timeout).value(function, inputs, finish)
 
-    def cancel_left(self, note: Note) -> None:
-        """Stop the remote run of a note that another process has left."""
+    def cancel_left(self, note: Note) -> bool:
+        """Stop the remote run of a note; return whether there is one."""
         with run_context.entered(note.context):
             if remote := note.remote or self.find(note.token):
                 self.cancel(remote)
+            return remote is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """What is noted of the last submission of a node.
+    """What is noted of the last submission of a node; its number grows when that can be taken up no more.
 
     Attributes:
         number: Which submission of the node it is, from 1.
@@ -169,9 +170,13 @@ class Note:
         named = f"{self.context.project}/{self.context.run_id}/{self.context.node}/{self.number}"
         return "glacier-" + hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
 
+    def next(self) -> Note:
+        """Return the note of the submission after this one, not yet made."""
+        return replace(self, number=self.number + 1, remote=None)
+
     def write(self) -> Self:
         """Write the note where a retry looks for it, on this machine and on another; return it."""
-        file = Path(self.context.exchange) / f"{self.context.token.removeprefix(f'{self.context.run_id}-')}{SUFFIX}"
+        file = Path(self.context.exchange) / self._name
         file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"node": self.context.node, "number": self.number, "remote": self.remote})
         with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as draft:
@@ -185,31 +190,45 @@ class Note:
 
     @classmethod
     def all_of(cls, context: RunContext) -> Iterator[Note]:
-        """Yield the notes of a run, of this machine and in its bucket."""
-        folder = Path(context.exchange)
-        texts = {file.name: file.read_bytes() for file in folder.glob(f"*{SUFFIX}")}
+        """Yield the notes of a run: first those of this machine, then what its bucket has besides."""
+        folder, texts = Path(context.exchange), {}
+        for file in sorted(folder.glob(f"{context.run_id}-*{SUFFIX}")):
+            texts[file.name] = file.read_bytes()
+            if found := cls._read(texts[file.name], context):
+                yield found
         if context.shared is not None:
-            for name in context.shared.names():
-                if name.endswith(SUFFIX) and name not in texts and (found := context.shared.get(name)) is not None:
-                    texts[name] = found
-        for text in texts.values():
-            read = json.loads(text)
-            node = replace(context, node=read["node"])
-            yield cls(number=read["number"], remote=read["remote"], context=node)
+            for name in context.shared.names():  # of a run that goes on elsewhere, those of this machine may be old
+                if name.startswith(context.run_id) and name.endswith(SUFFIX):
+                    text = context.shared.get(name)
+                    if text != texts.get(name) and (found := cls._read(text, context)):
+                        yield found
 
     @classmethod
     def last_of(cls, context: RunContext) -> Note:
         """Return the last note of a node; number 0 if it was never submitted."""
-        found = cls(number=0, remote=None, context=context)
-        name = f"{context.token.removeprefix(f'{context.run_id}-')}{SUFFIX}"
+        none = cls(number=0, remote=None, context=context)
+        file = Path(context.exchange) / none._name
+        texts = [file.read_bytes() if file.exists() else None]
+        if context.shared is not None:
+            texts.append(context.shared.get(none._name))
+        notes = [found for text in texts if (found := cls._read(text, context))]
+        return max(notes, key=lambda note: (note.number, note.remote is not None), default=none)
+
+    @property
+    def _name(self) -> str:
+        return (
+            self.context.token + SUFFIX
+        )  # with the run, since a sub-flow's notes lie beside those of the run around it
+
+    @classmethod
+    def _read(cls, text: bytes | None, context: RunContext) -> Note | None:
+        """Return the note in a text; None if there is none that can be read, as on a disk that was full."""
         try:
-            text: bytes | None = (Path(context.exchange) / name).read_bytes()
-        except FileNotFoundError:
-            text = None if context.shared is None else context.shared.get(name)
-        if text is None:
-            return found
-        read = json.loads(text)
-        return replace(found, number=read["number"], remote=read["remote"])
+            read = json.loads(text or b"")
+            node = replace(context, node=read["node"])
+            return cls(number=int(read["number"]), remote=read["remote"], context=node)
+        except (ValueError, KeyError, TypeError):
+            return None
 
 
 class _Following:
@@ -223,67 +242,99 @@ class _Following:
         shown = run_context.inner.get()
         self.shown = None if shown is None else shown()
         self.log = run_log(self.shown)
-        self.logged, self.url = 0, ""
+        self.logged, self.url, self.over = 0, "", False
         self.progress: float | None = None
 
-    def value(self, function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
-        note = Note.last_of(self.context)
-        state = None
-        if note.number and note.remote is None:  # was it submitted? its process ended before it knew
-            note = replace(note, remote=self._asked(self.executor.find, note.token))
-        if note.number and note.remote is not None:
-            state = self._look(note.remote)
-            if state.kind in ("failed", "cancelled", "gone"):
-                note = replace(note, number=note.number + 1, remote=None)
-            else:
-                self._log(logging.INFO, f"Taking up {self._what(note.remote)}.")
-        note = note if note.number else replace(note, number=1)
-        work = Work(
-            token=note.token,
-            label=f"{self.context.node}-{self.context.run_id[:8]}-{note.number}",
-            function=function,
-            inputs=inputs,
-            timeout=self.timeout,
-            context=self.context,
-        )
-        if note.remote is None:
-            note.write()
-            note = replace(note, remote=self._asked(self.executor.submit, work)).write()
-            self.logged, state = 0, None
-        assert note.remote is not None
-        state = self._followed(note.remote, state)
-        if state.kind != "succeeded":
-            raise self._failure(note.remote, state)
-        return self._asked(self.executor.fetch, note.remote, work, remote=note.remote)
+    def value(self, function: Callable[..., Any], inputs: Mapping[str, Any], finish: Callable[[Any], Any]) -> Any:
+        """Return what `finish` makes of the value of the body.
 
-    def _followed(self, remote: str, state: RemoteState | None) -> RemoteState:
-        """Look at a remote run until it is over; stop it when the time or the task's run is over."""
-        wait = FIRST_WAIT_SECONDS
+        What stops this process from following a remote run stops that too, except that the service does not answer.
+        """
+        note = self._left()
         try:
-            state = state or self._look(remote)
-            self._log(logging.INFO, f"Following {self._what(remote)}.")
-            while state.kind == "running":
-                self._wait(remote, wait)
-                state = self._look(remote)
-                wait = min(wait * WAIT_GROWTH, self.executor.poll_seconds)
+            work = Work(
+                token=note.token,
+                label=f"{self.context.node}-{self.context.run_id[:8]}-{note.number}",
+                function=function,
+                inputs=inputs,
+                timeout=self.timeout,
+                context=self.context,
+            )
+            if note.remote is None:
+                self._check_stop(None)
+                note.write()
+                note = replace(note, remote=self._asked(self.executor.submit, work))
+                note.write()
+            assert note.remote is not None
+            state = self._followed(note.remote)
         except RemoteUnreachable:
             raise
-        except BaseException:
-            with contextlib.suppress(Exception):  # what made it stop says more
-                self.executor.cancel(remote)
+        except BaseException as error:
+            if note.remote is not None or self.over or not isinstance(error, Exception):  # else it was refused
+                self._cancel(note)
             raise
+        if state.kind != "succeeded":
+            raise self._failure(note.remote, state)
+        try:
+            return finish(self._asked(self.executor.fetch, note.remote, work, remote=note.remote))
+        except Exception as error:
+            if not self.over and not isinstance(error, RemoteUnreachable):  # a retry would fare no better with it
+                note.next().write()
+            raise
+
+    def _left(self) -> Note:
+        """Return the note of a remote run that can be taken up, else that of the next submission."""
+        note = Note.last_of(self.context)
+        if not note.number:
+            return note.next()
+        if note.remote is None:  # was it submitted? its process ended before it knew
+            note = replace(note, remote=self._asked(self.executor.find, note.token))
+        if note.remote is None:
+            return note
+        if self._asked(self.executor.look, note.remote, remote=note.remote).kind in ("failed", "cancelled", "gone"):
+            return note.next()
+        self._log(logging.INFO, f"Taking up {self._what(note.remote)}.")
+        return note
+
+    def _followed(self, remote: str) -> RemoteState:
+        """Look at a remote run until it is over."""
+        wait = FIRST_WAIT_SECONDS
+        state = self._look(remote)
+        self._log(logging.INFO, f"Following {self._what(remote)}.")
+        while state.kind == "running":
+            self._wait(remote, wait)
+            state = self._look(remote)
+            wait = min(wait * WAIT_GROWTH, self.executor.poll_seconds)
         return state
 
-    def _wait(self, remote: str, seconds: float) -> None:
+    def _cancel(self, note: Note) -> None:
+        """Stop a remote run; a retry must not take up one that is about to end."""
+        problem: Exception | None = None
+        for wait in CANCEL_WAITS:
+            time.sleep(wait)
+            try:
+                if self.executor.cancel_left(note):
+                    note.next().write()
+                return
+            except Exception as error:
+                problem = error
+                if not isinstance(error, RemoteUnreachable):
+                    break
+        self._log(logging.WARNING, f"{self._what(note.remote)} could not be cancelled, and may go on: {problem}")
+
+    def _wait(self, remote: str | None, seconds: float) -> None:
         left = self.end_by - time.monotonic()
         if left <= 0:
+            self.over = True
             limit = self.executor.deadline_seconds if self.timeout is None else self.timeout
             raise TimeoutError(f"{self._what(remote)} was cancelled after {limit:g} s.")
-        seconds = max(0.0, min(seconds, left))
         stop = run_context.stop.get()
-        if stop is None:
-            time.sleep(seconds)
-        elif stop.wait(seconds):
+        (time.sleep if stop is None else stop.wait)(min(seconds, left))
+        self._check_stop(remote)
+
+    def _check_stop(self, remote: str | None) -> None:
+        if run_context.stopping():
+            self.over = True
             raise RemoteFailed(f"{self._what(remote)} was cancelled, because the run ended.")
 
     def _look(self, remote: str) -> RemoteState:
@@ -314,10 +365,9 @@ class _Following:
                         f"{self.executor.patience_seconds:g} s: {redaction.hidden(str(error))}\n"
                         "Hint: what was submitted goes on; a retry takes it up."
                     ) from None
-            if run_context.stopping():
-                raise RemoteFailed(f"{self._what(remote)} was left, because the run ended.")
-            stop = run_context.stop.get()
-            (time.sleep if stop is None else stop.wait)(wait)
+            except RemoteFailed as error:
+                raise RemoteFailed(redaction.hidden(f"{self._what(remote)}: {error}")) from None
+            self._wait(remote, wait)
             wait = min(wait * WAIT_GROWTH, self.executor.poll_seconds)
 
     def _failure(self, remote: str, state: RemoteState) -> GlacierError:

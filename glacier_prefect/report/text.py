@@ -72,6 +72,9 @@ def _header(report: dict[str, Any]) -> RenderableType:
         _count(sum(location["role"] != "source" for location in report["locations"]), "sink"),
     ]
     facts.add_row("graph", _plain(", ".join(counts)))
+    for executor in report["executors"]:
+        if needed := executor.get("modules"):
+            facts.add_row(_plain(executor["name"]), _plain("needs " + ", ".join(needed)))
     title = _plain(pipeline["name"], "bold")
     described = [_plain(pipeline["description"])] if pipeline["description"] else []
     return Group(title, *described, Text(), Padding(facts, (0, 0, 0, 1)))

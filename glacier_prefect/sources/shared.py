@@ -51,14 +51,14 @@ class Shared:
         return None if found is None else found.size
 
     def scan(self, name: str) -> pl.LazyFrame:
-        """Return a scan of a Parquet file."""
+        """Return a scan of a Parquet file, or of a folder of them (with a slash at its end) with other files in it."""
         import polars as pl
 
         credentials = self.location.credentials
         with self._explaining(name):
             return pl.scan_parquet(
-                self.uri(name),
-                glob=False,
+                self.uri(f"{name}*.parquet" if name.endswith("/") else name),
+                glob=name.endswith("/"),
                 hive_partitioning=False,
                 storage_options=credentials.storage_options(),
                 credential_provider=credentials,

@@ -1,7 +1,7 @@
-"""Contracts of providers, sources and sinks: tests of what every store promises, for authors of providers.
+"""Contracts of providers, sources, sinks and executors: tests of what each promises, for authors of others.
 
-Derive a class from the three, give it a fixture `store`, and pytest runs them. Here a provider that keeps a bucket in a
-folder `bucket=<name>`:
+For a provider derive a class from three of them, give it a fixture `store`, and pytest runs them. Here a provider that
+keeps a bucket in a folder `bucket=<name>`:
 
     from dataclasses import dataclass
     from pathlib import Path
@@ -32,7 +32,12 @@ folder `bucket=<name>`:
             return Store.on_disk(FolderProvider(base_path=tmp_path), lambda bucket: tmp_path / f"bucket={bucket}")
 
 For a store with a protocol that obstore speaks it is `Store.by_obstore`, for any other a `Store(...)` of three
-functions. It needs pytest, as nothing else of Glacier does: `pip install 'glacier-prefect[testing]'`.
+functions.
+
+For an executor derive a class from `ExecutorContract`, and from `FrameContract` and `ValueContract` if its bodies take
+frames and values; the docstring of `glacier_prefect.testing.executor` has an example.
+
+It needs pytest, as nothing else of Glacier does: `pip install 'glacier-prefect[testing]'`.
 """
 
 from __future__ import annotations

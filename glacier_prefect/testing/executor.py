@@ -1,7 +1,33 @@
 """What every executor promises: values and frames go there and come back, errors too, and nothing is left running.
 
-Tasks are given as the source of a module (`Bodies.source`), since the promises about kills are tried on processes of
-their own that import it, served by a real Prefect server.
+An author's class derives from `ExecutorContract`, and from `FrameContract` and `ValueContract` if bodies take frames or
+values. Its fixture `bodies` gives tasks on the executor, as the source of a module, since the promises about kills are
+tried on processes of their own that import it, and tells how many bodies of a node run, where they run:
+
+    SOURCE = '''
+    from batch import BatchExecutor
+    from glacier_prefect import task
+
+    on = BatchExecutor(queue="tests", poll_seconds=1)
+
+    @task(executor=on)
+    def values(number):
+        return number + 1
+    ...                                                  # and the others that `Bodies` names
+    '''
+
+    class TestBatchExecutor(ExecutorContract, ValueContract):
+        @pytest.fixture(scope="class")
+        @classmethod
+        def bodies(cls):
+            return Bodies(
+                source=textwrap.dedent(SOURCE),
+                going=lambda node: len(jobs(node, state="RUNNING")),
+                begun=lambda node: len(jobs(node)),
+            )
+
+A real Prefect server is started, to which a process serves the tasks that are to be killed and cancelled; together that
+takes a minute. Where bodies end with the process that submitted them, the class says `outlives = False`.
 """
 
 from __future__ import annotations
@@ -21,6 +47,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from datetime import time as clock
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -365,10 +392,15 @@ class ExecutorContract(_Contract):
             (folder / f"{run}.pid").unlink()
             server.set_state(run, "SCHEDULED", "AwaitingRetry")
 
+        def said_to_end(run: str) -> bool:
+            logs = server.post("/logs/filter", logs={"flow_run_id": {"any_": [run]}}, limit=200)
+            return any(log["task_run_id"] is None and "Finished in" in log["message"] for log in logs)
+
         env = {**os.environ, **bodies.env, "PREFECT_API_URL": prefect_api_url, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
         names = ("cancelled", "terminated", "killed", "third_time", *(("killed_between",) if cls.outlives else ()))
         with _process(folder, env, "flows.py") as said:
-            runs = {name: server.start(f"{prefix}-{name.replace('_', '-')}") for name in names}
+            # The body of "killed" is brief, so it begins when there is time for it.
+            runs = {name: server.start(f"{prefix}-{name.replace('_', '-')}") for name in names if name != "killed"}
             with _process(folder, env, "-c", "import flows; flows.interrupted.run()") as direct:
                 going("interrupted")
                 direct.process.send_signal(signal.SIGINT)
@@ -377,6 +409,7 @@ class ExecutorContract(_Contract):
             server.set_state(runs["cancelled"], "CANCELLING", "Cancelling")
             going("terminated")
             os.kill(pid(runs["terminated"]), signal.SIGTERM)
+            runs["killed"] = server.start(f"{prefix}-killed")
             going("killed")
             os.kill(pid(runs["killed"]), signal.SIGKILL)
             for name in ("killed", "killed_between"):
@@ -388,6 +421,8 @@ class ExecutorContract(_Contract):
                     over = server.finished(run)
                 except AssertionError as error:
                     raise AssertionError(f"{error}\n{said.read()}") from None
+                if over["state_type"] == "COMPLETED":  # its last lines may be on their way
+                    eventually(partial(said_to_end, run), "its last lines")
                 found[name] = Ended(run=over, logged=server.logged(run), begun=bodies.begun(name))
         state = {"state_type": str(direct.process.returncode)}
         return found | {"interrupted": Ended(run=state, logged=[direct.read()], begun=bodies.begun("interrupted"))}

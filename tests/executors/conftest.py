@@ -1,7 +1,7 @@
-"""The Prefect server of the run, for the contracts of executors."""
+"""The Prefect server of the run, for the contracts of executors, and a bucket."""
 
 from __future__ import annotations
 
-from tests.server.conftest import api, offline, project, server, wait_until
+from tests.server.conftest import api, make_bucket, offline, project, s3, server, wait_until
 
-__all__ = ["api", "offline", "project", "server", "wait_until"]
+__all__ = ["api", "make_bucket", "offline", "project", "s3", "server", "wait_until"]

@@ -61,8 +61,8 @@ def third_time(where):
 """
 
 
-def bodies_of(marks: Path, executor: str, imported: str = "", **env: str) -> Bodies:
-    """Return bodies that leave a mark with the number of their process."""
+def bodies_of(marks: Path, executor: str, imported: str = "", there: str | None = None, **env: str) -> Bodies:
+    """Return bodies that leave a mark with the number of their process, in a folder that is `there` where they run."""
 
     def begun(node: str) -> int:
         return len(list(marks.glob(f"{node}-*")))
@@ -70,7 +70,7 @@ def bodies_of(marks: Path, executor: str, imported: str = "", **env: str) -> Bod
     def going(node: str) -> int:
         return sum(os.path.exists(f"/proc/{mark.name.rpartition('-')[2]}") for mark in marks.glob(f"{node}-*"))
 
-    source = SOURCE.replace("EXECUTOR", executor).replace("IMPORT", imported).replace("MARKS", str(marks))
+    source = SOURCE.replace("EXECUTOR", executor).replace("IMPORT", imported).replace("MARKS", there or str(marks))
     return Bodies(source=source, going=going, begun=begun, env=env)
 
 
