@@ -7,13 +7,13 @@ neither dbt nor Prefect.
 from __future__ import annotations
 
 import contextlib
-import dis
 import hashlib
 import importlib.util
 import inspect
 import json
 import logging
 import os
+import re
 import select
 import signal
 import subprocess
@@ -23,19 +23,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from glacier_prefect import run_context
 from glacier_prefect.credentials import redaction
 from glacier_prefect.errors import ArgumentsError, ConfigurationError, GlacierError, NotAvailableError, OptionError
 from glacier_prefect.exchange import file_of, hand_over, is_frame, scan_file
-from glacier_prefect.executors.base import Executor, call
+from glacier_prefect.executors.base import Executor, call, returned_constants
+
+if TYPE_CHECKING:
+    import polars as pl
 
 LOOK_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 FAILED = frozenset({"error", "fail", "runtime error", "partial success"})
 NAMED_FAILURES = 10
 LEVELS = {"info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+READ_AS = {"Duration": "a number without a unit", "Int128": "bytes", "UInt128": "bytes"}  # by types of Polars
 _one_at_a_time = threading.Lock()  # tasks of one process often share a project's target folder and a DuckDB file
 
 
@@ -49,6 +53,13 @@ class DbtExecutor(Executor):
 
     The task's function runs here first and may return selectors, which beat `select`. LazyFrames that it is given are
     tables of the source `glacier`: the argument `orders` is `{{ source('glacier', 'orders') }}` (dbt-duckdb only).
+    DuckDB gives categories and enums back as text, arrays as lists, moments in UTC; it has no Duration of Polars' kind,
+    so that is an error.
+
+    dbt is run as its command line runs it, with the project's own profile; it needs neither prefect-dbt's blocks nor a
+    server. A password in the profile is `{{ env_var('DBT_ENV_SECRET_PASSWORD') }}`: a variable of the work pool, or one
+    that the task's function sets: `os.environ["DBT_ENV_SECRET_PASSWORD"] = Secret("DB_PASSWORD").get()`. Who keeps the
+    profile in a block `DbtCliProfile` writes what its `get_profile()` gives to a `profiles.yml` there.
 
     Attributes:
         project_dir: Folder with `dbt_project.yml`, from the working directory.
@@ -100,7 +111,7 @@ class DbtExecutor(Executor):
     def check(self, function: Callable[..., Any], where: str) -> None:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise OptionError(f"{where} is a generator; with executor 'dbt' its function returns selectors or nothing.")
-        for value in _returned_constants(function):
+        for value in returned_constants(function):
             if value is not None and not _is_texts(value):
                 raise OptionError(
                     f"{where} returns {value!r}, which executor 'dbt' would ignore: its function returns selectors (a "
@@ -138,6 +149,9 @@ class DbtExecutor(Executor):
                 f"dbt is not installed, which the executor 'dbt' of task {context.node!r} needs.\n"
                 "Hint: pip install 'glacier-prefect[dbt]'"
             )
+        frames = dict(_frames(inputs))
+        for name, frame in frames.items():
+            _check_columns(frame, f"The frame {name!r} of task {context.node!r} (executor 'dbt')")
         chosen = _texts(self.select if selected is None else selected)
         returns = _named(self.returns)
         if selected is not None and not chosen and not returns:
@@ -164,7 +178,7 @@ class DbtExecutor(Executor):
         asked = hashlib.blake2b(json.dumps(job, sort_keys=True, default=str).encode()).hexdigest()
         job["retry"] = (state / "run_results.json").exists() and _text_of(state / "asked") == asked
         (state / "asked").write_text(asked)
-        job["inputs"] = {name: file_of(frame) or hand_over(frame).uri for name, frame in _frames(inputs)}
+        job["inputs"] = {name: file_of(frame) or hand_over(frame).uri for name, frame in frames.items()}
         job["returns"] = [
             {"model": model, "file": str(folder / f"returned-{place}-{os.getpid()}-{time.monotonic_ns()}.parquet")}
             for place, model in enumerate(returns.values())
@@ -398,20 +412,24 @@ def _frames(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((str(key), each) for key, each in value.items() if is_frame(each))
 
 
+def _check_columns(frame: pl.LazyFrame | pl.DataFrame, what: str) -> None:
+    """Raise for what DuckDB would silently read as something else."""
+    schema = frame.lazy().collect_schema()
+    seen: dict[str, str] = {}
+    for column, kind in schema.items():
+        twin = seen.setdefault(column.lower(), column)
+        if twin != column:
+            raise DbtError(f"{what} has columns {twin!r} and {column!r}, which are one in DuckDB.\nHint: rename one.")
+        for name, read in READ_AS.items():
+            if re.search(rf"\b{name}\b", repr(kind)):
+                raise DbtError(
+                    f"{what} has the column {column!r} of type {kind}, which DuckDB would read as {read}.\n"
+                    "Hint: cast it in the task before, as in pl.col(...).dt.total_microseconds() or .cast(pl.Int64)."
+                )
+
+
 def _text_of(file: Path) -> str:
     try:
         return file.read_text(errors="replace")
     except FileNotFoundError:
         return ""
-
-
-def _returned_constants(function: Callable[..., Any]) -> Iterator[Any]:
-    """Yield the constants that a function returns, as far as its code shows them."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    before: Any = None
-    for instruction in dis.get_instructions(code) if code else ():
-        if instruction.opname == "RETURN_CONST":
-            yield instruction.argval
-        elif instruction.opname == "RETURN_VALUE" and before and before.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
-            yield before.argval
-        before = instruction

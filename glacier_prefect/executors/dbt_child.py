@@ -10,6 +10,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import difflib
+import fcntl
+import io
 import itertools
 import json
 import os
@@ -48,6 +50,19 @@ class Wire:
         with self._lock, contextlib.suppress(OSError):  # nobody listens any more
             while line:
                 line = line[self._out.write(line) or 0 :]
+
+
+class Printed(io.TextIOBase):
+    """A standard output whose lines are events; Python models print."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def write(self, text: str) -> int:
+        """Send the lines of a text."""
+        for line in text.splitlines():
+            self._wire.send("line", id="", level="info", text=line)
+        return len(text)
 
 
 class Job:
@@ -259,7 +274,9 @@ def main(file: str) -> None:
     wire = Wire()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        Job(json.loads(Path(file).read_text()), wire).run()
+        with open(Path(file).with_name("lock"), "w") as lock, contextlib.redirect_stdout(Printed(wire)):
+            fcntl.flock(lock, fcntl.LOCK_EX)  # dbt of an attempt that was killed may still be about to end
+            Job(json.loads(Path(file).read_text()), wire).run()
     except Exception as error:
         wire.send("end", success=False, error=f"{type(error).__name__}: {error}", interrupted=False, nodes=0)
     atexit._run_exitfuncs()  # adapters close their warehouse there

@@ -318,8 +318,11 @@ def test_a_retry_runs_only_what_failed_and_was_skipped(small: Path) -> None:
 
 def test_a_compile_error_is_told_in_dbts_words(small: Path) -> None:
     (small / "models" / "one.sql").write_text("select * from {{ ref('nowhere') }}")
-    with pytest.raises(DbtError, match=r"task 'models' \(executor 'dbt', project .*small\): Compilation Error"):
+    with pytest.raises(DbtError) as raised:
         run_of(small)
+    message = str(raised.value)
+    assert f"task 'models' (executor 'dbt', project {small}): Compilation Error" in message
+    assert "'model.small.one' (models/one.sql) depends on a node named 'nowhere' which was not found" in message
 
 
 def test_a_locked_warehouse_is_told_with_what_to_do(small: Path, folder: Path) -> None:
@@ -330,8 +333,12 @@ def test_a_locked_warehouse_is_told_with_what_to_do(small: Path, folder: Path) -
     with holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        with pytest.raises(DbtError, match=r"(?s)lock on file.*Hint: another process has the DuckDB file open"):
+        with pytest.raises(
+            DbtError, match=r"(?s)lock on file.*Hint: another process has the DuckDB file open"
+        ) as raised:
             run_of(small)
+        for part in ("task 'models'", "executor 'dbt'", str(file), f"PID {holder.pid}"):
+            assert part in str(raised.value)
         holder.kill()
 
 
@@ -403,6 +410,55 @@ def test_an_unknown_setting_in_the_file_is_an_error_with_the_nearest(folder: Pat
 
         @task(executor="dbt")
         def models() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"long": pl.Series([1], dtype=pl.Duration("ns"))}, "'long' of type Duration.*a number without a unit"),
+        ({"deep": pl.Series([[{"x": 1}]], dtype=pl.List(pl.Struct({"x": pl.Duration("us")})))}, "'deep' of type List"),
+        ({"wide": pl.Series([2**100], dtype=pl.Int128)}, "'wide' of type Int128.*bytes.\nHint: cast it"),
+        ({"id": [1], "ID": [2]}, "columns 'id' and 'ID', which are one in DuckDB"),
+    ],
+)
+def test_a_frame_that_duckdb_would_read_as_something_else_is_told_before_dbt_is_run(
+    small: Path, columns: Any, message: str
+) -> None:
+    @task
+    def given() -> pl.LazyFrame:
+        return pl.LazyFrame(columns)
+
+    @task(executor=DbtExecutor(project_dir=small))
+    def models(orders: pl.LazyFrame) -> None: ...
+
+    @pipeline
+    def daily() -> Any:
+        return models(given())
+
+    with pytest.raises(DbtError, match=f"(?s)The frame 'orders' of task 'models' \\(executor 'dbt'\\) has .*{message}"):
+        daily.run()
+    assert not (small / "target").exists()
+
+
+def test_dbt_waits_for_that_of_an_attempt_whose_process_was_killed(small: Path, folder: Path) -> None:
+    """It may still be about to close the warehouse."""
+    context = run_context.RunContext(run_id="r", node="models", exchange=str(folder / ".glacier" / "exchange" / "r"))
+    job = Path(context.exchange) / "dbt-models"
+    job.mkdir(parents=True)
+    (small / "models" / "one.sql").write_text("select * from read_csv('released.csv')")
+    code = f"""
+import fcntl, time
+with open({str(job / "lock")!r}, "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    print("held", flush=True)
+    time.sleep(5)
+    open({str(small / "released.csv")!r}, "w").write("a\\n1\\n")
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with run_context.entered(context):
+            DbtExecutor(project_dir=small).run(lambda: None, {}, timeout=None, finish=lambda value: value)
 
 
 # -- stopping ----------------------------------------------------------------------------------------------------------
