@@ -1,20 +1,195 @@
-"""Runs bodies on Databricks by its Jobs API."""
+"""Runs bodies on Databricks by its Jobs API: a task's function, a notebook, or a job that exists.
+
+A function travels with its inputs in a parcel, through a Unity Catalog volume or the provider's exchange bucket, and is
+run there by `parcel_entry.py`. The calls are in `databricks_workspace`. Imports no package of Databricks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import importlib.metadata
+import inspect
+import json
+import math
+import posixpath
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any, ClassVar, Literal, Self
 
-from glacier_prefect.errors import NotAvailableError
-from glacier_prefect.executors.base import Executor
+from glacier_prefect import run_context
+from glacier_prefect.errors import ArgumentsError, ConfigurationError, OptionError, RemoteFailed
+from glacier_prefect.exchange import is_frame
+from glacier_prefect.executors import parcel
+from glacier_prefect.executors.base import call, returned_constants
+from glacier_prefect.executors.databricks_workspace import Access, VolumePlace, Workspace, connected
+from glacier_prefect.executors.parcel import BucketPlace, Place
+from glacier_prefect.executors.remote import RemoteExecutor, RemoteState, Work
+from glacier_prefect.executors.spark_parameters import SPARK, frame_parameters, session_parameters
+from glacier_prefect.modules import ModuleCall, module_name
+
+TASK = "body"
+SERVERLESS = {"3.10": "1", "3.11": "2", "3.12": "4"}  # the newest environment version with each Python
+NEEDED_THERE = ("polars", "cloudpickle")
+COMPUTE = ("cluster_id", "new_cluster", "environment_version")
+EXISTING = ("job_id", "notebook_path")
+POLICED = ("spark_version", "node_type_id", "instance_pool_id", "num_workers", "autoscale", "data_security_mode")
+OVER = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
+SUCCEEDED = frozenset({"SUCCESS", "SUCCESS_WITH_FAILURES"})
+CANCELLED = frozenset({"CANCELED", "UPSTREAM_CANCELED", "USER_CANCELED"})
+GRACE_SECONDS = 60  # within which this side cancels a run, before Databricks would
+ENV_HINT = "in code, or in [environments.X.executors.databricks] of glacier.toml"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatabricksExecutor(Executor):
-    """Databricks."""
+class DatabricksExecutor(RemoteExecutor):
+    """Databricks: the function runs there, on serverless compute unless a cluster is named.
+
+    It gets LazyFrames, or Spark's DataFrames for parameters that are annotated so; a parameter annotated `SparkSession`
+    or named `spark` gets the session. With `job_id` or `notebook_path` the function runs here and returns a dict of
+    parameters, or nothing; the task's value is what the notebook gave to `dbutils.notebook.exit`, a text.
+
+    Attributes:
+        cluster_id: A cluster that exists.
+        new_cluster: A cluster for the run alone, as the Jobs API describes it.
+        environment_version: Version of the serverless environment; by default the newest with the Python of here.
+        libraries: What the function needs there: requirements, paths of wheels, or, on clusters, dicts as in the Jobs
+            API. Polars and cloudpickle come by themselves, in the versions of here.
+        volume: `/Volumes/catalog/schema/volume`, through which code and frames travel; the provider's exchange bucket
+            by default.
+        job_id: A job that is run instead; the values of several notebooks come as a dict by task.
+        notebook_path: A notebook that is run instead.
+        host: The workspace's address; `DATABRICKS_HOST` by default.
+        profile: Profile of `.databrickscfg`.
+        credentials_block: Name of a Prefect block `DatabricksCredentials`; by default Databricks' SDK finds credentials
+            in the environment.
+    """
 
     name: ClassVar[str] = "databricks"
+
+    cluster_id: str | None = None
+    new_cluster: Mapping[str, Any] | None = field(default=None, repr=False)  # passwords may be in its variables
+    environment_version: str | None = None
+    libraries: Sequence[str | Mapping[str, Any]] = ()
+    volume: str | None = None
+    job_id: int | None = None
+    notebook_path: str | None = None
+    host: str | None = None
+    profile: str | None = None
+    credentials_block: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for setting in ("cluster_id", "environment_version", "volume", "notebook_path", "host", "profile"):
+            self._demand(setting, isinstance(getattr(self, setting), str | None), "a text")
+        self._demand("credentials_block", isinstance(self.credentials_block, str | None), "the name of a block")
+        self._demand("new_cluster", isinstance(self.new_cluster, Mapping | None), "a dict, as in the Jobs API")
+        self._demand(
+            "job_id",
+            self.job_id is None or (isinstance(self.job_id, int) and not isinstance(self.job_id, bool)),
+            "a number",
+        )
+        self._demand(
+            "libraries",
+            not isinstance(self.libraries, str | Mapping)
+            and isinstance(self.libraries, Sequence)
+            and all(isinstance(each, str | Mapping) for each in self.libraries),
+            "a list of requirements, paths, or dicts",
+        )
+        self._demand(
+            "volume",
+            self.volume is None or re.fullmatch(r"/Volumes(/[^/]+){3,}", self.volume) is not None,
+            "'/Volumes/catalog/schema/volume', or a folder in it without a slash at its end",
+        )
+        self._demand(
+            "notebook_path", self.notebook_path is None or self.notebook_path.startswith("/"), "an absolute path"
+        )
+        exclusive = [COMPUTE, EXISTING, ("profile", "credentials_block")]
+        if self.job_id is not None:
+            exclusive.append(("job_id", *COMPUTE, "libraries"))
+        for group in exclusive:
+            given = [each for each in group if getattr(self, each) not in (None, (), [])]
+            if len(given) > 1:
+                raise OptionError(f"DatabricksExecutor has {' and '.join(given)}; expected one of them.")
+        serverless = self.cluster_id is None and self.new_cluster is None
+        if serverless and (others := [each for each in self.libraries if not isinstance(each, str)]):
+            raise OptionError(
+                f"DatabricksExecutor has the library {others[0]!r}, which needs cluster_id or new_cluster; serverless "
+                "compute takes requirements and paths of wheels."
+            )
+        if serverless and self.notebook_path and (self.libraries or self.environment_version):
+            raise OptionError(
+                "DatabricksExecutor has notebook_path with libraries or environment_version; a notebook on serverless "
+                "compute says its own.\nHint: install them in the notebook, or give cluster_id or new_cluster."
+            )
+
+    def _demand(self, setting: str, fits: bool, expected: str) -> None:
+        if not fits:
+            raise OptionError(f"DatabricksExecutor has {setting}={getattr(self, setting)!r}; expected {expected}.")
+
+    def completed(self, settings: Mapping[str, Any]) -> Self:
+        given: frozenset[str] = vars(self)["_given"]
+        left_out: set[str] = set()
+        if given.intersection((*COMPUTE, *EXISTING)):  # what code says of where it runs stands alone
+            left_out.update(COMPUTE if given.intersection((*COMPUTE, "job_id")) else (), EXISTING)
+        if given.intersection(EXISTING):
+            left_out.update(("libraries", "environment_version"))
+        if given.intersection(("profile", "credentials_block")):
+            left_out.update(("profile", "credentials_block"))
+        return super().completed({key: value for key, value in settings.items() if key not in left_out})
+
+    @property
+    def _function_stays(self) -> bool:
+        return self.job_id is not None or self.notebook_path is not None
+
+    @property
+    def _access(self) -> Access:
+        return Access(host=self.host, profile=self.profile, credentials_block=self.credentials_block)
+
+    def check(self, function: Callable[..., Any], where: str) -> None:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise OptionError(f"{where} is a generator; with executor 'databricks' its function returns its result.")
+        if not self._function_stays:
+            return
+        what = "job_id" if self.job_id is not None else "notebook_path"
+        returned = inspect.signature(function).return_annotation
+        text = returned if isinstance(returned, str) else inspect.formatannotation(returned)
+        odd = [text] if re.search(r"\b(LazyFrame|DataFrame)\b", text) else []
+        odd += [repr(value) for value in returned_constants(function) if value is not None]
+        if odd:
+            raise OptionError(
+                f"{where} returns {odd[0]}, which executor 'databricks' with {what} would ignore: its function runs "
+                "here and returns the parameters as a dict, or nothing.\n"
+                f"Hint: leave {what} out to run the function itself on Databricks."
+            )
+        if spark := (*frame_parameters(function), *session_parameters(function)):
+            raise OptionError(
+                f"{where} has the parameter {spark[0]!r} of Spark, and with {what} its function runs here, without "
+                "Spark."
+            )
+
+    def supplied(self, function: Callable[..., Any]) -> tuple[str, ...]:
+        return () if self._function_stays else session_parameters(function)
+
+    def modules(self) -> tuple[ModuleCall, ...]:
+        cluster = self.new_cluster
+        on: dict[str, Any] = {
+            "job_id": self.job_id,
+            "cluster_id": self.cluster_id,
+            "new_cluster": None if cluster is None else {key: cluster[key] for key in POLICED if key in cluster},
+        }
+        on = {key: value for key, value in on.items() if value is not None}
+        unlike = [f"{zlib.crc32(json.dumps(on, sort_keys=True, default=str).encode()):08x}"] if on else []
+        policy = module_name("databricks_job_policy", *on, *unlike)
+        calls = [ModuleCall(name=policy, source="databricks/job_policy", inputs=on)]
+        if self.volume is not None and not self._function_stays:
+            exchange = module_name("databricks_exchange", *self.volume.split("/")[2:])
+            calls.append(ModuleCall(name=exchange, source="databricks/exchange", inputs={"volume": self.volume}))
+        return tuple(calls)
+
+    # -- the run -------------------------------------------------------------------------------------------------------
 
     def run(
         self,
@@ -24,4 +199,206 @@ class DatabricksExecutor(Executor):
         timeout: float | None,
         finish: Callable[[Any], Any],
     ) -> Any:
-        raise NotAvailableError(f"The executor {self.name!r} is not available in this version of Glacier.")
+        if self._function_stays:
+            inputs = _parameters(call(function, inputs))
+        return super().run(function, inputs, timeout=timeout, finish=finish)
+
+    def submit(self, work: Work) -> str:
+        workspace, limit = self._workspace(), work.timeout or self.deadline_seconds
+        if self.job_id is not None:
+            parameters = {"job_parameters": dict(work.inputs)} if work.inputs else {}
+            return workspace.run_now({"job_id": self.job_id, "idempotency_token": work.token, **parameters})
+        task: dict[str, Any] = {"task_key": TASK}
+        body: dict[str, Any] = {
+            "run_name": f"{work.label} {work.token}",
+            "idempotency_token": work.token,
+            "timeout_seconds": math.ceil(limit) + GRACE_SECONDS,
+            "tasks": [task],
+        }
+        if self.notebook_path is not None:
+            task["notebook_task"] = {"notebook_path": self.notebook_path, "base_parameters": dict(work.inputs)}
+        else:
+            place = self._new_place(workspace, work)
+            frames = (each for each in frame_parameters(work.function) if each in work.inputs)
+            engines = dict.fromkeys((*frames, *session_parameters(work.function)), SPARK)
+            parcel.send(place, work.function, work.inputs, engines)
+            arguments = [place.uri(""), f"{sys.version_info.major}.{sys.version_info.minor}"]
+            task["spark_python_task"] = {"python_file": workspace.entry(), "parameters": arguments}
+        return workspace.submit(self._on_compute(body, task))
+
+    def look(self, remote: str) -> RemoteState:
+        workspace = self._workspace()
+        run = workspace.run(remote)
+        if run is None:
+            return RemoteState(kind="gone")
+        url, words = str(run.get("run_page_url", "")), _ended(run)
+        if not words:
+            return RemoteState(kind="running", url=url)
+        outputs = dict(_outputs(workspace, run))
+        log = tuple(line for each in outputs.values() for line in (each.get("logs") or "").splitlines())
+        if SUCCEEDED.intersection(words):
+            return RemoteState(kind="succeeded", url=url, log=log)
+        if (made := self._made(workspace, run)) is not None and made.error:
+            return RemoteState.of(made, url=url, log=log)
+        said = [*(each.get("error") or "" for each in outputs.values()), _message(run)]
+        kind: Literal["cancelled", "failed"] = "cancelled" if CANCELLED.intersection(words) else "failed"
+        message = ": ".join([", ".join(words), *dict.fromkeys(each for each in said if each)])
+        trace = "\n".join(each["error_trace"] for each in outputs.values() if each.get("error_trace"))
+        return RemoteState(kind=kind, message=message, trace=trace, url=url, log=log)
+
+    def fetch(self, remote: str, work: Work) -> Any:
+        workspace = self._workspace()
+        run = workspace.run(remote) or {}
+        if not self._function_stays:
+            made = self._made(workspace, run)
+            if made is None:
+                raise RemoteFailed("it has put no result into its folder.")
+            return made.value
+        values: dict[str, str] = {
+            key: _exit_value(key, output["notebook_output"])
+            for key, output in _outputs(workspace, run)
+            if (output.get("notebook_output") or {}).get("result") is not None
+        }
+        several = len({each["task_key"] for each in run.get("tasks", ())}) > 1
+        if several or not values:
+            return values or None
+        return next(iter(values.values()))
+
+    def cancel(self, remote: str) -> None:
+        self._workspace().cancel(remote)
+
+    def find(self, token: str) -> str | None:
+        # A run that is over need not be found: submitted again under its token, it is the same run. One of a job cannot
+        # be: it bears the job's name.
+        if self.job_id is not None:
+            return None
+        runs = self._workspace().active_runs()
+        return next((str(each["run_id"]) for each in runs if str(each.get("run_name")).endswith(token)), None)
+
+    def _workspace(self) -> Workspace:
+        context = run_context.current()
+        return connected(self._access, f"task {context.node!r}" if context and context.node else "a task")
+
+    def _new_place(self, workspace: Workspace, work: Work) -> Place:
+        """Return the folder for the parcel of a submission."""
+        if self.volume is not None:
+            root = f"{self.volume}/glacier"
+            folder = f"{root}/{date.today().isoformat()}/{work.token}"
+            workspace.make_folder(folder)
+            workspace.expire(root)
+            return VolumePlace(workspace, folder)
+        if work.context.shared is not None:
+            return self._bucket(work.token)
+        raise ConfigurationError(
+            f"Task {work.context.node!r} has no way to Databricks for its code and frames.\n"
+            f"Hint: DatabricksExecutor(volume='/Volumes/catalog/schema/volume'), {ENV_HINT}; an environment of a cloud "
+            "provider has an exchange bucket, too."
+        )
+
+    def _made(self, workspace: Workspace, run: Mapping[str, Any]) -> parcel.Outcome | None:
+        """Return what the body of a run has made, None if nothing is there."""
+        tasks = run.get("tasks") or [{}]
+        folder, *_ = (tasks[-1].get("spark_python_task") or {}).get("parameters") or [""]
+        if not folder:
+            return None
+        if folder.startswith("/Volumes/"):
+            return parcel.receive(VolumePlace(workspace, folder))
+        return parcel.receive(self._bucket(posixpath.basename(folder.rstrip("/"))))
+
+    def _bucket(self, token: str) -> Place:
+        context = run_context.current()
+        if context is None or context.shared is None:
+            raise ConfigurationError(
+                "The exchange bucket that this run's code went through is not that of its project."
+            )
+        return BucketPlace(replace(context.shared, folder=f"{context.shared.folder}/{token}"))
+
+    def _on_compute(self, body: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of a submission with the compute and the libraries of its task."""
+        libraries = [*(() if self.notebook_path is not None else _needed(self.libraries)), *self.libraries]
+        if self.cluster_id is not None or self.new_cluster is not None:
+            task["libraries"] = [_library(each) for each in libraries]
+            if self.cluster_id is not None:
+                task["existing_cluster_id"] = self.cluster_id
+            else:  # without a security mode a cluster of a job sees no volume
+                secure = {} if self.volume is None else {"data_security_mode": "SINGLE_USER"}
+                task["new_cluster"] = {**secure, **(self.new_cluster or {})}
+        elif self.notebook_path is None:
+            version = self.environment_version or SERVERLESS.get(python := f"3.{sys.version_info.minor}")
+            if version is None:
+                raise ConfigurationError(
+                    f"Which serverless environment has Python {python}, as here, is not known to this version of "
+                    f"Glacier.\nHint: DatabricksExecutor(environment_version=...), {ENV_HINT}."
+                )
+            spec = {"environment_version": version, "dependencies": libraries}
+            body["environments"] = [{"environment_key": TASK, "spec": spec}]
+            task["environment_key"] = TASK
+        return body
+
+
+def _needed(libraries: Sequence[Any]) -> Iterator[str]:
+    """Yield the requirements of every body that the user has not given."""
+    given = {match[0].lower() for each in libraries if isinstance(each, str) and (match := re.match(r"[\w.-]+", each))}
+    for name in NEEDED_THERE:
+        if name not in given:
+            yield f"{name}=={importlib.metadata.version(name)}"
+
+
+def _library(library: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a library as clusters take it."""
+    if not isinstance(library, str):
+        return library
+    if library.endswith(".whl"):
+        return {"whl": library}
+    return {"requirements": library} if library.endswith(".txt") else {"pypi": {"package": library}}
+
+
+def _parameters(value: Any) -> dict[str, str]:
+    """Return what a function returned as parameters of a job or notebook, which are texts."""
+    context = run_context.current()
+    node = context.node if context else ""
+    if value is not None and not isinstance(value, Mapping):
+        raise ArgumentsError(
+            f"Task {node!r} returned {type(value).__name__}; with executor 'databricks' and a job or notebook its "
+            "function returns the parameters as a dict, or nothing."
+        )
+    made = {}
+    for name, each in (value or {}).items():
+        try:
+            made[str(name)] = each if isinstance(each, str) else json.dumps(each)
+        except TypeError:
+            hint = "write it to a sink and pass its uri" if is_frame(each) else "make a text of it"
+            raise ArgumentsError(
+                f"Task {node!r} returned the parameter {name!r} of type {type(each).__name__}; jobs and notebooks take "
+                f"texts, and JSON is made of numbers, lists and dicts.\nHint: {hint}."
+            ) from None
+    return made
+
+
+def _ended(run: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the words for how a run ended, none while it goes on."""
+    state, status = run.get("state") or {}, run.get("status") or {}
+    life = state.get("life_cycle_state") or status.get("state")
+    if life not in OVER:
+        return ()
+    code = (status.get("termination_details") or {}).get("code")
+    words = (None if life == "TERMINATED" else life, state.get("result_state"), code)
+    return tuple(dict.fromkeys(each for each in words if each)) or (life,)
+
+
+def _message(run: Mapping[str, Any]) -> str:
+    details = (run.get("status") or {}).get("termination_details") or {}
+    return str((run.get("state") or {}).get("state_message") or details.get("message") or "")
+
+
+def _outputs(workspace: Workspace, run: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the outputs of a run's tasks by their keys, of the last attempt of each."""
+    last = {each["task_key"]: each["run_id"] for each in run.get("tasks", ())}
+    for key, task_run in last.items():
+        yield key, workspace.output(task_run)
+
+
+def _exit_value(key: str, output: Mapping[str, Any]) -> str:
+    if output.get("truncated"):
+        raise RemoteFailed(f"the value of its task {key!r} has more than 5 MB, of which Databricks keeps a part only.")
+    return str(output["result"])

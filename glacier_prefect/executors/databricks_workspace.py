@@ -1,0 +1,371 @@
+"""A Databricks workspace as the executor needs it: runs of jobs, files of volumes, and one file of its own.
+
+Databricks' SDK finds the credentials and makes the calls; what it raises becomes Glacier's errors here. The SDK is
+imported by `connected`, so that this module can be imported without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from glacier_prefect import run_context
+from glacier_prefect.credentials.base import required
+from glacier_prefect.credentials.redaction import hidden, reveal
+from glacier_prefect.errors import ConfigurationError, NotAvailableError, RemoteFailed, RemoteUnreachable
+from glacier_prefect.exchange import scan_file
+from glacier_prefect.executors.parcel import ENTRY, Place
+
+if TYPE_CHECKING:
+    import polars as pl
+    from databricks.sdk import WorkspaceClient
+
+JOBS = "/api/2.2/jobs"
+KEPT_DAYS = 7
+PREFIXES = ("DATABRICKS_", "ARM_", "GOOGLE_")
+SECRETS = ("token", "client_secret", "azure_client_secret", "password", "google_credentials")
+_connected: dict[Any, Workspace] = {}
+_expired: set[str] = set()
+_lock = threading.RLock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Which workspace, and whose credentials.
+
+    Attributes:
+        host: The workspace's address; None for what Databricks' SDK finds.
+        profile: Profile of `.databrickscfg`.
+        credentials_block: Name of a Prefect block of prefect-databricks.
+    """
+
+    host: str | None = None
+    profile: str | None = None
+    credentials_block: str | None = None
+
+
+def connected(access: Access, where: str) -> Workspace:
+    """Return a workspace, with what the process has found of its credentials before.
+
+    Args:
+        access: Which.
+        where: Who needs it, for messages.
+
+    Raises:
+        NotAvailableError: Databricks' SDK, or prefect-databricks, is not installed.
+        ConfigurationError: There are no credentials.
+    """
+    variables = frozenset((name, value) for name, value in os.environ.items() if name.startswith(PREFIXES))
+    key = (access, hash(variables))
+    with _lock:
+        if key not in _connected:
+            try:
+                required("databricks.sdk", "databricks")
+                client = _client(access, where)
+            except NotAvailableError as error:
+                package = str(error).partition(" is not installed")[0]
+                raise NotAvailableError(
+                    f"{package} is not installed, which the executor 'databricks' of {where} needs.\n"
+                    "Hint: pip install 'glacier-prefect[databricks]'"
+                ) from None
+            for name in SECRETS:
+                reveal(str(getattr(client.config, name, None) or ""))
+            _connected[key] = Workspace(client, key)
+        return _connected[key]
+
+
+def _client(access: Access, where: str) -> WorkspaceClient:
+    from databricks.sdk import WorkspaceClient
+    from databricks.sdk.clock import Clock
+    from databricks.sdk.config import Config
+
+    settings: dict[str, Any] = {"host": access.host, "profile": access.profile}
+    if access.credentials_block is not None:
+        settings |= _of_block(access.credentials_block)
+    given = {name: value for name, value in settings.items() if value is not None}
+    try:
+        # Whoever calls asks again for minutes, looking at whether the run is to end; so the SDK need not.
+        config = Config(
+            clock=cast(Clock, _Clock()),
+            retry_timeout_seconds=1,
+            http_timeout_seconds=30,
+            disable_async_token_refresh=True,
+            **given,
+        )
+        return WorkspaceClient(config=config)
+    except ValueError as error:  # of which the SDK makes many, all with words for whoever configures it
+        if isinstance(error.__cause__ or error.__context__, OSError):
+            raise RemoteUnreachable(hidden(str(error))) from None
+        raise ConfigurationError(
+            f"The executor 'databricks' of {where} has no credentials: {hidden(str(error))}\n"
+            "Hint: set DATABRICKS_HOST with DATABRICKS_TOKEN, or with DATABRICKS_CLIENT_ID and "
+            "DATABRICKS_CLIENT_SECRET, or name a Prefect block: credentials_block=..."
+        ) from None
+
+
+def _of_block(name: str) -> dict[str, Any]:
+    """Return the SDK's settings of a stored block."""
+    block = required("prefect_databricks", "databricks").DatabricksCredentials.load(name)
+
+    def text(secret: Any) -> str | None:
+        return None if secret is None else str(secret.get_secret_value())
+
+    host, secret = block.databricks_instance, text(block.client_secret)
+    for value in (secret, text(block.token)):
+        reveal(value or "")
+    if block.token is not None:
+        return {"host": host, "token": text(block.token), "auth_type": "pat"}
+    if block.tenant_id is None:
+        return {"host": host, "client_id": block.client_id, "client_secret": secret, "auth_type": "oauth-m2m"}
+    azure = {"azure_tenant_id": block.tenant_id, "azure_client_id": block.client_id, "azure_client_secret": secret}
+    return {"host": host, **azure, "auth_type": "azure-client-secret"}
+
+
+def _is_of_token_service(error: Exception) -> bool:
+    """Whether the SDK's client of OAuth raised it, of which all errors are plain ones."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and frame.tb_frame.f_globals.get("__name__") == "databricks.sdk.oauth"
+
+
+class _Clock:
+    """The clock of the SDK, whose sleep ends with the run."""
+
+    def time(self) -> float:
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        stop = run_context.stop.get()
+        if stop is None or stop.is_set():
+            time.sleep(min(seconds, 1) if stop else seconds)
+        else:
+            stop.wait(seconds)
+
+
+class Workspace:
+    """One workspace."""
+
+    def __init__(self, client: WorkspaceClient, key: Any) -> None:
+        self.client, self.key = client, key
+        self._entry = ""
+
+    # -- runs ----------------------------------------------------------------------------------------------------------
+
+    def submit(self, body: Mapping[str, Any]) -> str:
+        """Submit a run and return its id; the same id for the same idempotency token."""
+        return str(self._do("POST", f"{JOBS}/runs/submit", body=body)["run_id"])
+
+    def run_now(self, body: Mapping[str, Any]) -> str:
+        """Run a job and return the run's id; the same id for the same idempotency token."""
+        return str(self._do("POST", f"{JOBS}/run-now", body=body)["run_id"])
+
+    def run(self, remote: str) -> dict[str, Any] | None:
+        """Return a run, None if there is none (any more)."""
+        return self._found("GET", f"{JOBS}/runs/get", query={"run_id": remote})
+
+    def output(self, task_run: int) -> dict[str, Any]:
+        """Return what the run of one task has put out."""
+        return self._found("GET", f"{JOBS}/runs/get-output", query={"run_id": task_run}) or {}
+
+    def cancel(self, remote: str) -> None:
+        """Cancel a run; asks a few times, since whoever cancels often ends itself then."""
+        for left in reversed(range(5)):
+            try:
+                self._found("POST", f"{JOBS}/runs/cancel", body={"run_id": int(remote)})
+                return
+            except RemoteUnreachable:
+                if not left:
+                    raise
+                time.sleep(0.5)
+
+    def active_runs(self) -> Iterator[dict[str, Any]]:
+        """Yield the submitted runs that are not over."""
+        query: dict[str, Any] = {"active_only": "true", "run_type": "SUBMIT_RUN", "limit": 25}
+        while True:
+            page = self._do("GET", f"{JOBS}/runs/list", query=query)
+            yield from page.get("runs", ())
+            if not page.get("next_page_token"):
+                return
+            query["page_token"] = page["next_page_token"]
+
+    # -- files ---------------------------------------------------------------------------------------------------------
+
+    def entry(self) -> str:
+        """Put `parcel_entry.py` into the user's folder of the workspace, under a name of its content; return where."""
+        from databricks.sdk.errors import ResourceAlreadyExists
+        from databricks.sdk.service.workspace import ImportFormat
+
+        if not self._entry:
+            content = ENTRY.read_bytes()
+            with self._asking():
+                folder = f"/Workspace/Users/{self.client.current_user.me().user_name}/.glacier"
+                file = f"{folder}/parcel_entry_{hashlib.blake2b(content, digest_size=8).hexdigest()}.py"
+                self.client.workspace.mkdirs(folder)
+                with contextlib.suppress(ResourceAlreadyExists):
+                    self.client.workspace.upload(file, content, format=ImportFormat.RAW)
+            self._entry = file
+        return self._entry
+
+    def make_folder(self, folder: str) -> None:
+        """Make a folder of a volume, with those above it."""
+        with self._asking():
+            self.client.files.create_directory(folder)
+
+    def upload(self, path: str, file: Path) -> None:
+        """Copy a file into a volume."""
+        with self._asking(), open(file, "rb") as opened:
+            self.client.files.upload(path, opened, overwrite=True)
+
+    def read(self, path: str) -> bytes | None:
+        """Return the content of a file of a volume, None if it is not there."""
+        from databricks.sdk.errors import NotFound
+
+        with self._asking():
+            try:
+                contents = self.client.files.download(path).contents
+                assert contents is not None
+                with contents:
+                    return contents.read()
+            except NotFound:
+                return None
+
+    def download(self, path: str, file: Path) -> None:
+        """Copy a file of a volume to this machine."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_name(f"{file.name}.{threading.get_ident()}")
+        with self._asking():
+            contents = self.client.files.download(path).contents
+            assert contents is not None
+            with contents, open(draft, "wb") as opened:
+                shutil.copyfileobj(contents, opened, 1 << 20)
+        os.replace(draft, file)
+
+    def files(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder of a volume."""
+        with self._asking():
+            found = self.client.files.list_directory_contents(folder)
+            return [str(each.name) for each in found if not each.is_directory]
+
+    def expire(self, folder: str) -> None:
+        """Remove the folders of days that are long past, once a process; what cannot be removed stays."""
+        with _lock:
+            if folder in _expired:
+                return
+            _expired.add(folder)
+        oldest = (date.today() - timedelta(days=KEPT_DAYS)).isoformat()
+        with contextlib.suppress(Exception):
+            for each in list(self.client.files.list_directory_contents(folder)):
+                if each.is_directory and str(each.name) < oldest:
+                    self._remove(str(each.path))
+
+    def _remove(self, folder: str) -> None:
+        for each in list(self.client.files.list_directory_contents(folder)):
+            (self._remove if each.is_directory else self.client.files.delete)(str(each.path))
+        self.client.files.delete_directory(folder)
+
+    # -- calls ---------------------------------------------------------------------------------------------------------
+
+    def _do(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        with self._asking():
+            answer = self.client.api_client.do(method, path, **options)
+            assert isinstance(answer, dict)
+            return answer
+
+    def _found(self, method: str, path: str, **options: Any) -> dict[str, Any] | None:
+        from databricks.sdk.errors import NotFound
+
+        with self._asking():
+            try:
+                answer = self.client.api_client.do(method, path, **options)
+            except NotFound:
+                return None
+            assert isinstance(answer, dict)
+            return answer
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Make Glacier's errors of the SDK's."""
+        from databricks.sdk import errors
+        from databricks.sdk.errors.base import DatabricksError
+
+        away = (errors.TooManyRequests, errors.TemporarilyUnavailable, errors.InternalError, errors.DeadlineExceeded)
+        try:
+            yield
+        except (*away, TimeoutError, ConnectionError) as error:
+            raise RemoteUnreachable(hidden(str(error.__cause__ or error))) from None
+        except (errors.Unauthenticated, errors.PermissionDenied) as error:
+            with _lock:  # the next task looks for credentials anew, as in a block that was changed
+                _connected.pop(self.key, None)
+            # What the SDK says of its settings after it names no secret, and helps nobody here.
+            said, config = hidden(str(error)).partition(" Config: ")[0].rstrip("."), self.client.config
+            if isinstance(error, errors.Unauthenticated) or "token" in said.lower():
+                raise RemoteFailed(
+                    f"Databricks at {config.host} does not take the credentials ({config.auth_type}): {said}.\n"
+                    "Hint: a token ends; DATABRICKS_CLIENT_ID with DATABRICKS_CLIENT_SECRET is renewed by itself. "
+                    "What was submitted goes on; a retry takes it up."
+                ) from None
+            raise RemoteFailed(f"Databricks at {config.host} refused: {said}.") from None
+        except DatabricksError as error:
+            if type(error) is DatabricksError:  # a gateway's answer, which the SDK has no word for
+                raise RemoteUnreachable(hidden(str(error))) from None
+            raise RemoteFailed(f"Databricks at {self.client.config.host} refused: {hidden(str(error))}") from None
+        except OSError as error:  # of the SDK's client of HTTP, or of the disk here
+            if not type(error).__module__.startswith("requests."):
+                raise
+            raise RemoteUnreachable(hidden(str(error))) from None
+        except ValueError as error:
+            if _is_of_token_service(error):
+                raise RemoteUnreachable(f"no new token of the service principal: {hidden(str(error))}") from None
+            raise
+
+
+@dataclass(frozen=True)
+class VolumePlace(Place):
+    """A folder of a Unity Catalog volume, a path there and an address of the Files API here."""
+
+    workspace: Workspace
+    folder: str
+
+    def uri(self, name: str) -> str:
+        return f"{self.folder}/{name}".rstrip("/")
+
+    def put(self, name: str, file: Path) -> None:
+        self.workspace.upload(self.uri(name), file)
+
+    def read(self, name: str) -> bytes | None:
+        return self.workspace.read(self.uri(name))
+
+    def scan(self, name: str) -> pl.LazyFrame:
+        """Return a scan of a copy on this machine, since nothing but Databricks reads a volume in parts."""
+        import polars as pl
+
+        context = run_context.current()
+        assert context is not None
+        here = Path(context.exchange) / f"volume-{hashlib.blake2b(self.folder.encode(), digest_size=8).hexdigest()}"
+        if not name.endswith("/"):
+            self.workspace.download(self.uri(name), here / name)
+            return scan_file(here / name)
+        for each in self.workspace.files(self.uri(name)):
+            if each.endswith(".parquet"):
+                self.workspace.download(self.uri(f"{name}{each}"), here / name / each)
+        return pl.scan_parquet(here / name)
+
+
+def _forget() -> None:
+    """Begin anew in a forked process, which shares the connections of the one before."""
+    global _lock
+    _lock = threading.RLock()
+    _connected.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
