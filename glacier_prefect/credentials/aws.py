@@ -84,6 +84,13 @@ class AWSCredentials(Credentials):
             ) from None
         return str(answer["SecretString"]) if "SecretString" in answer else bytes(answer["SecretBinary"]).decode()
 
+    def client(self, service: str) -> Any:
+        """Return boto3's client of a service, with the present credentials."""
+        options = required("botocore.config", self.extra).Config(connect_timeout=5, read_timeout=30)
+        values, _ = self()
+        session = required("boto3", self.extra).Session(region_name=self._region(), **values)
+        return session.client(service, config=options)
+
     def _region(self) -> str:
         if found := self.region or first_variable("AWS_REGION", "AWS_DEFAULT_REGION"):
             return found

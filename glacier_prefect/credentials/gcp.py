@@ -62,6 +62,12 @@ class GCPCredentials(Credentials):
         options: dict[str, Any] = {"base_url": self.endpoint_url} if self.endpoint_url else {}
         return GCSStore(bucket, credential_provider=fetch, client_options=self._client_options(), **options)
 
+    def session(self) -> Any:
+        """Return a session of requests whose calls are authorised."""
+        anonymous = required("google.auth.credentials", self.extra).AnonymousCredentials
+        transport = required("google.auth.transport.requests", self.extra)
+        return transport.AuthorizedSession(self._source().credential or anonymous())
+
     def secret(self, name: str) -> str:
         """Return the latest version of a secret of Google Secret Manager.
 

@@ -12,7 +12,7 @@ import time
 
 from measure import note, show_machine, show_table
 
-NAMES = ("start_up", "per_task", "frames", "graphs", "deployments", "clouds", "dbt_nodes")
+NAMES = ("start_up", "per_task", "frames", "graphs", "deployments", "clouds", "dbt_nodes", "spark")
 
 
 def main() -> None:
