@@ -1,20 +1,175 @@
-"""Runs Airflow's operators in its own environment, and DAG runs of an existing Airflow."""
+"""Runs operators in Airflow's own environment (`airflow_operator`), and DAG runs of an existing Airflow (here).
+
+Imports neither Airflow nor its client, which `airflow_api` does when it is first asked something.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import dis
+import functools
+import inspect
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+from urllib.parse import quote, urlsplit
 
-from glacier_prefect.errors import NotAvailableError
-from glacier_prefect.executors.base import Executor
+from glacier_prefect.environments import find_project
+from glacier_prefect.errors import ArgumentsError, OptionError, RemoteFailed, RemoteUnreachable, TravelError, nearest
+from glacier_prefect.executors import airflow_logs
+from glacier_prefect.executors.airflow_api import AirflowApi
+from glacier_prefect.executors.airflow_operator import OperatorRun
+from glacier_prefect.executors.base import call, returned_constants
+from glacier_prefect.executors.remote import RemoteExecutor, RemoteState, Work
+from glacier_prefect.modules import ModuleCall, module_name
+
+ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+WAITING = frozenset({None, "none", "scheduled", "queued"})
+LOG_LINES = 200  # of each attempt of a task instance, the last ones
+FAILED_LINES = 20
+NAMED_FAILURES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class AirflowExecutor(Executor):
-    """Airflow."""
+class AirflowExecutor(RemoteExecutor):
+    """Airflow, in one of two ways.
+
+    With `python`, the task's function runs in Airflow's own environment and returns an operator, which Airflow executes
+    there in a process of its own, without a scheduler; the task's result is the operator's XCom `return_value`. With
+    `dag_id`, the function runs here and returns a dict, the `conf` of a run of that DAG (nothing is an empty one); the
+    result is the XCom `return_value` of the DAG's last task, or a dict of them by task if several are last.
+
+    Airflow is asked as the user `username` (else the variable AIRFLOW_USERNAME) with the secret AIRFLOW_PASSWORD, or
+    with a ready token, the secret AIRFLOW_TOKEN.
+
+    Attributes:
+        python: The Python of a virtual environment with Airflow 3, from the working directory.
+        dag_id: The DAG that is run.
+        url: Address of the Airflow that has it, as in "https://airflow.example.com".
+        task_id: The DAG's task whose XCom is the result.
+        username: The user.
+        password_secret: Name of the `Secret` with the user's password.
+        token_secret: Name of the `Secret` with a token.
+        credentials_block: Name of a Prefect block of type `secret`: a token, or an object with `username` and
+            `password`. It beats the others.
+    """
 
     name: ClassVar[str] = "airflow"
+    paths: ClassVar[tuple[str, ...]] = ("python",)
+
+    python: str | os.PathLike[str] | None = None
+    dag_id: str | None = None
+    url: str | None = None
+    task_id: str | None = None
+    username: str | None = None
+    password_secret: str = "AIRFLOW_PASSWORD"
+    token_secret: str = "AIRFLOW_TOKEN"
+    credentials_block: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for setting in ("python", "dag_id", "url", "task_id", "username", "credentials_block"):
+            value = getattr(self, setting)
+            kinds = (str, os.PathLike) if setting == "python" else (str,)
+            if value is not None and (not isinstance(value, kinds) or not value):
+                raise OptionError(f"AirflowExecutor has {setting}={value!r}; expected a text.")
+        for setting in ("password_secret", "token_secret"):
+            if not isinstance(value := getattr(self, setting), str) or not value:
+                raise OptionError(f"AirflowExecutor has {setting}={value!r}; expected the name of a Secret.")
+        if self.url is not None:
+            try:
+                parts = urlsplit(self.url)
+            except ValueError:
+                parts = urlsplit("")
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise OptionError(
+                    f"AirflowExecutor has url={self.url!r}; expected one as 'https://airflow.example.com'."
+                )
+            if parts.username or parts.password:
+                raise OptionError(
+                    "AirflowExecutor has a url with a user or password in it.\n"
+                    f"Hint: username=..., and the password as the secret {self.password_secret}."
+                )
+        if self.python is not None and self.dag_id is not None:
+            raise OptionError(
+                f"AirflowExecutor has python={os.fspath(self.python)!r} and dag_id={self.dag_id!r}; expected one of "
+                "them: python for the operator that the function returns, dag_id for a run of an existing DAG."
+            )
+
+    def completed(self, settings: Mapping[str, Any]) -> Self:
+        # What code says decides between the two ways; an environment may have settings for both.
+        given = {"python": ("dag_id", "task_id"), "dag_id": ("python",)}
+        dropped = [other for key, others in given.items() if getattr(self, key) is not None for other in others]
+        return super().completed({key: value for key, value in settings.items() if key not in dropped})
+
+    def check(self, function: Callable[..., Any], where: str) -> None:
+        from glacier_prefect.executors import environment_executor  # which knows this class
+
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise OptionError(f"{where} is a generator, which executor 'airflow' cannot use.")
+        whole = environment_executor(self, find_project())
+        assert isinstance(whole, AirflowExecutor)
+        constants = list(returned_constants(function))
+        if whole.dag_id is not None:
+            whole._check_conf(constants, where)
+        elif whole.python is not None:
+            whole._check_operator(function, constants, where)
+        else:
+            raise OptionError(
+                f"{where}: executor 'airflow' needs python or dag_id.\n"
+                "Hint: AirflowExecutor(python='.airflow/bin/python') for an operator that the function returns, "
+                "AirflowExecutor(dag_id=..., url=...) for a run of an existing DAG; in code, or in "
+                "[environments.X.executors.airflow] of glacier.toml."
+            )
+
+    def _check_conf(self, constants: list[Any], where: str) -> None:
+        if self.url is None:
+            raise OptionError(
+                f"{where}: AirflowExecutor has dag_id={self.dag_id!r} and no url.\n"
+                "Hint: AirflowExecutor(url='https://...'), or url in [environments.X.executors.airflow] of "
+                "glacier.toml."
+            )
+        if wrong := [each for each in constants if each is not None]:
+            raise OptionError(
+                f"{where} returns {wrong[0]!r}, which executor 'airflow' would ignore: with dag_id its function "
+                "returns a dict, the conf of the DAG's run, or nothing."
+            )
+
+    def _check_operator(self, function: Callable[..., Any], constants: list[Any], where: str) -> None:
+        if self.task_id is not None:
+            raise OptionError(f"{where}: AirflowExecutor has task_id={self.task_id!r} and no dag_id.")
+        if inspect.iscoroutinefunction(function):
+            raise OptionError(f"{where} is async; with executor 'airflow' its function returns an operator.")
+        code = getattr(inspect.unwrap(function), "__code__", None)
+        returns = sum(each.opname.startswith("RETURN_") for each in dis.get_instructions(code)) if code else 0
+        if constants and len(constants) == returns:
+            raise OptionError(
+                f"{where} returns {constants[0]!r}; with executor 'airflow' its function returns an Airflow operator."
+            )
+        for parameter in inspect.signature(function).parameters.values():
+            note = parameter.annotation
+            text = note if isinstance(note, str) else inspect.formatannotation(note)
+            if "LazyFrame" in text or "DataFrame" in text:
+                raise OptionError(
+                    f"{where} takes {parameter.name!r} as {text}; frames do not go to Airflow.\n"
+                    "Hint: write it with a sink, and give the operator the address or other plain values."
+                )
+
+    def modules(self) -> tuple[ModuleCall, ...]:
+        if self.dag_id is None:
+            return ()
+        if self.credentials_block is not None:
+            return ()  # it is in Prefect
+        secrets = sorted({self.password_secret, self.token_secret})
+        return (
+            ModuleCall(
+                name=module_name("airflow_secrets", *secrets), source="airflow/secrets", inputs={"names": secrets}
+            ),
+        )
+
+    # -- the run -------------------------------------------------------------------------------------------------------
 
     def run(
         self,
@@ -24,4 +179,219 @@ class AirflowExecutor(Executor):
         timeout: float | None,
         finish: Callable[[Any], Any],
     ) -> Any:
-        raise NotAvailableError(f"The executor {self.name!r} is not available in this version of Glacier.")
+        if self.dag_id is not None:
+            conf = functools.cache(lambda: _conf(function, inputs))  # once, however often the run is submitted
+            return super().run(conf, {}, timeout=timeout, finish=finish)
+        assert self.python is not None
+        python = os.path.abspath(os.path.expanduser(self.python))  # not resolved: a link is what makes an environment
+        return finish(OperatorRun(python, timeout).value(function, inputs))
+
+    def submit(self, work: Work) -> str:
+        conf = work.function()
+        status, dag = self._ask("DAGApi", "get_dag", self._dag, expected=(404,))
+        if status == 404:
+            known = [each["dag_id"] for each in self._api.pages("DAGApi", "get_dags", items="dags")]
+            raise RemoteFailed(f"Airflow ({self._url}) has no DAG {self.dag_id!r}. {nearest(self._dag, known)}")
+        if dag["is_paused"]:
+            raise RemoteFailed(
+                f"DAG {self.dag_id!r} is paused, so a run of it would wait ({self._url}/dags/{quote(self._dag)}).\n"
+                "Hint: unpause it in Airflow."
+            )
+        if self.task_id is not None and self.task_id not in (tasks := [each["task_id"] for each in self._tasks()]):
+            raise RemoteFailed(f"DAG {self.dag_id!r} has no task {self.task_id!r}. {nearest(self.task_id, tasks)}")
+        from airflow_client.client import TriggerDAGRunPostBody
+
+        body = TriggerDAGRunPostBody(dag_run_id=work.token, logical_date=None, conf=conf, note=work.label)
+        status, content = self._ask("DagRunApi", "trigger_dag_run", self._dag, body, expected=(409,))
+        if status == 409 and self.find(work.token) is None:
+            raise RemoteFailed(f"Airflow ({self._url}) refused a run of DAG {self.dag_id!r}: {content}.")
+        return work.token
+
+    def find(self, token: str) -> str | None:
+        status, _ = self._ask("DagRunApi", "get_dag_run", self._dag, token, expected=(404,))
+        return None if status == 404 else token
+
+    def look(self, remote: str) -> RemoteState:
+        status, run = self._ask("DagRunApi", "get_dag_run", self._dag, remote, expected=(404,))
+        url = f"{self._url}/dags/{quote(self._dag)}/runs/{quote(remote)}"
+        if status == 404:
+            return RemoteState(kind="gone", url=url)
+        instances = sorted(
+            self._api.pages("TaskInstanceApi", "get_task_instances", self._dag, remote, items="task_instances"),
+            key=lambda each: (each["start_date"] or "~", each["task_id"], each["map_index"]),
+        )
+        report = _reports.setdefault((self._url, self._dag, remote), _Report())
+        for each in instances:
+            report.take(each, functools.partial(self._log_of, remote))
+        if run["state"] not in ("success", "failed"):
+            if all(each["state"] in WAITING | ENDED for each in instances):
+                _, dag = self._ask("DAGApi", "get_dag", self._dag, expected=(404,))
+                report.say(
+                    "paused", f"DAG {self.dag_id!r} is paused in Airflow, so its run waits.", dag.get("is_paused")
+                )
+            done = sum(each["state"] in ENDED for each in instances)
+            progress = done / len(instances) if instances else None
+            return RemoteState(kind="running", url=url, progress=progress, log=tuple(report.lines))
+        _reports.pop((self._url, self._dag, remote), None)
+        if run["state"] == "success":
+            return RemoteState(kind="succeeded", url=url, progress=1.0, log=tuple(report.lines))
+        message, trace = self._failure(remote, instances)
+        return RemoteState(kind="failed", url=url, log=tuple(report.lines), message=message, trace=trace)
+
+    def _failure(self, remote: str, instances: list[dict[str, Any]]) -> tuple[str, str]:
+        """Return which task instances failed, and the last lines that each of them has logged."""
+        failed = [each for each in instances if each["state"] == "failed"]
+        if not failed:
+            return f"DAG {self.dag_id!r}: the run was set to failed, or a task could not run", ""
+        names = ", ".join(_name(each) for each in failed[:NAMED_FAILURES])
+        if len(failed) > NAMED_FAILURES:
+            names += f" and {len(failed) - NAMED_FAILURES} more"
+        traces = []
+        for each in failed[:NAMED_FAILURES]:
+            lines = list(self._log_of(remote, each, each["try_number"]))[-FAILED_LINES:]
+            traces.append("\n".join([f"{_name(each)} (attempt {each['try_number']}):", *lines]))
+        return f"DAG {self.dag_id!r}: {len(failed)} of {len(instances)} task instances failed: {names}", "\n".join(
+            traces
+        )
+
+    def fetch(self, remote: str, work: Work) -> Any:
+        if self.task_id is not None:
+            return self._xcom(remote, self.task_id)
+        last = sorted(each["task_id"] for each in self._tasks() if not each["downstream_task_ids"])
+        values = {name: self._xcom(remote, name) for name in last}
+        return values[last[0]] if len(last) == 1 else values
+
+    def cancel(self, remote: str) -> None:
+        status, run = self._ask("DagRunApi", "get_dag_run", self._dag, remote, expected=(404,))
+        if status == 404 or run["state"] in ("success", "failed"):
+            return
+        from airflow_client.client import DAGRunPatchBody
+
+        body = DAGRunPatchBody.from_dict({"state": "failed"})  # ends its task instances too
+        self._ask("DagRunApi", "patch_dag_run", self._dag, remote, body, update_mask=["state"], expected=(404,))
+
+    # -- what is asked -------------------------------------------------------------------------------------------------
+
+    @property
+    def _dag(self) -> str:
+        assert self.dag_id is not None
+        return self.dag_id
+
+    @property
+    def _url(self) -> str:
+        assert self.url is not None
+        return self.url.rstrip("/")
+
+    @property
+    def _api(self) -> AirflowApi:
+        return AirflowApi(
+            url=self._url,
+            username=self.username,
+            password_secret=self.password_secret,
+            token_secret=self.token_secret,
+            credentials_block=self.credentials_block,
+        )
+
+    def _ask(self, api: str, method: str, *args: Any, **options: Any) -> tuple[int, Any]:
+        return self._api.ask(api, method, *args, **options)
+
+    def _tasks(self) -> list[dict[str, Any]]:
+        _, content = self._ask("TaskApi", "get_tasks", self._dag)
+        return list(content["tasks"])
+
+    def _xcom(self, remote: str, task: str) -> Any:
+        """Return the XCom of a task; a list of them, by the place of each instance, if the task is mapped."""
+        instances = self._api.pages(
+            "TaskInstanceApi", "get_task_instances", self._dag, remote, task_id=task, items="task_instances"
+        )
+        places = sorted(each["map_index"] for each in instances if each["task_id"] == task)
+        values = []
+        for place in places:
+            arguments = (self._dag, task, remote, "return_value")
+            status, content = self._ask("XComApi", "get_xcom_entry", *arguments, map_index=place, expected=(404,))
+            values.append(None if status == 404 else content["value"])
+        if not places or places[0] >= 0:
+            return values
+        return values[0]
+
+    def _log_of(self, remote: str, instance: Mapping[str, Any], attempt: int) -> Iterator[str]:
+        """Yield the last lines of what an attempt of a task instance has logged."""
+        kept: deque[str] = deque(maxlen=LOG_LINES)
+        token: dict[str, str] = {}
+        while True:
+            try:
+                _, content = self._ask(
+                    "TaskInstanceApi",
+                    "get_log",
+                    self._dag,
+                    remote,
+                    instance["task_id"],
+                    attempt,
+                    map_index=instance["map_index"],
+                    **token,
+                )
+            except (RemoteFailed, RemoteUnreachable) as error:  # a log is not worth the run
+                kept.append(f"(its log cannot be read: {error})")
+                break
+            entries = content.get("content") or ()
+            for entry in entries:
+                kept.extend([entry] if isinstance(entry, str) else airflow_logs.lines(entry))
+            token = {"token": content["continuation_token"]} if content.get("continuation_token") else {}
+            if not token or not entries:
+                break
+        yield from kept
+
+
+@dataclass
+class _Report:
+    """What a DAG run has logged so far. Lines are only added, whatever the clocks of Airflow's workers say."""
+
+    lines: list[str] = field(default_factory=list)
+    said: set[Any] = field(default_factory=set)
+    logged: dict[str, int] = field(default_factory=dict)  # attempts of a task instance whose logs are among the lines
+
+    def say(self, fact: Any, text: str, true: bool = True) -> None:
+        """Add a line, once."""
+        if true and fact not in self.said:
+            self.said.add(fact)
+            self.lines.append(text)
+
+    def take(self, instance: Mapping[str, Any], log_of: Callable[[Mapping[str, Any], int], Iterator[str]]) -> None:
+        """Add what is new of a task instance: the logs of attempts that are over, and its state."""
+        name, state, attempt = _name(instance), instance["state"], instance["try_number"]
+        over = attempt if state in ENDED or state == "up_for_retry" else attempt - 1
+        if instance["start_date"] is not None:
+            for each in range(self.logged.get(name, 0) + 1, over + 1):
+                self.lines += [f"{name}: {line}" for line in log_of(instance, each)]
+                self.logged[name] = each
+        if state not in WAITING:
+            again = f" (attempt {attempt})" if attempt > 1 else ""
+            took = f" after {instance['duration']:.1f} s" if state in ENDED and instance["duration"] else ""
+            self.say((name, attempt, state), f"{name}: {state}{again}{took}")
+
+
+_reports: dict[tuple[str, str, str], _Report] = {}
+
+
+def _name(instance: Mapping[str, Any]) -> str:
+    place = instance["map_index"]
+    return instance["task_id"] if place < 0 else f"{instance['task_id']}[{place}]"
+
+
+def _conf(function: Callable[..., Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a function makes the `conf` of a DAG's run."""
+    conf = call(function, inputs)
+    if conf is None:
+        return {}
+    if not isinstance(conf, Mapping):
+        raise ArgumentsError(
+            f"The function {function.__name__!r} returned {type(conf).__name__}; with executor 'airflow' and dag_id it "
+            "returns a dict, the conf of the DAG's run, or nothing."
+        )
+    try:
+        return dict(json.loads(json.dumps(conf, allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise TravelError(
+            f"What the function {function.__name__!r} returned cannot be the conf of a DAG's run, as it is no JSON: "
+            f"{error}"
+        ) from None

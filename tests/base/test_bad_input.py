@@ -248,10 +248,10 @@ CASES = {
         1,
         ["Error: ValueError: no such shop", "In task 'broken' of pipeline 'daily'"],
     ),
-    "executor of a later version": Case(
+    "executor without its settings": Case(
         body("return use.with_options(executor='airflow')(1)"),
-        1,
-        ["The executor 'airflow' is not available in this version"],
+        2,
+        ["task 'use': executor 'airflow' needs python or dag_id", "AirflowExecutor(python="],
     ),
     "dbt without a project": Case(
         "@task(executor='dbt')\ndef models(): ...\n" + body("return models()"),
