@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.server.own_blocks import OWN, save_own, variables_of
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("blocks")]
 
 MAKE = """
@@ -30,15 +32,6 @@ print(type(block).__module__, type(block).__name__)
 print(pl.read_parquet(io.BytesIO(block.read_path("data.parquet")))["a"].to_list())
 block.write_path("written.txt", b"by the block")
 """
-OWN = {
-    "s3": "from prefect_aws import AwsCredentials; import sys; AwsCredentials(aws_access_key_id=sys.argv[2], "
-    "aws_secret_access_key=sys.argv[3], region_name='us-east-1', aws_client_parameters="
-    "{'endpoint_url': sys.argv[4]}).save(sys.argv[1])",
-    "azure": "from prefect_azure import AzureBlobStorageCredentials; import sys; "
-    "AzureBlobStorageCredentials(connection_string=sys.argv[2]).save(sys.argv[1])",
-    "gcs": "from prefect_gcp import GcpCredentials; import sys; "
-    "GcpCredentials(service_account_info=sys.argv[2]).save(sys.argv[1])",
-}
 BLOCKS = {
     "s3": ("aws", "s3-bucket", "prefect_aws.s3 S3Bucket"),
     "azure": ("azure", "azure-blob-storage-container", "prefect_azure.blob_storage AzureBlobStorageContainer"),
@@ -75,25 +68,9 @@ with Api() as api:
 
 
 @pytest.fixture(scope="module")
-def keys(cloud: Any, project: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+def keys(cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Variables by which a process finds the emulator, and the credentials that are its own."""
-    found: dict[str, str | None] = dict(cloud.env)
-    if cloud.name == "gcs":
-        file = tmp_path_factory.mktemp("key") / "key.json"
-        file.write_text(json.dumps(cloud.service_account))
-        found["GOOGLE_APPLICATION_CREDENTIALS"] = str(file)
-    return found
-
-
-def save_own(project: Any, cloud: Any, name: str) -> list[str]:
-    """Save a credentials block with secrets, as a user does; returns what is secret in it."""
-    secrets = {
-        "s3": lambda: [cloud.access_key_id, cloud.secret_access_key, cloud.url],
-        "azure": lambda: [cloud.connection_string],
-        "gcs": lambda: [json.dumps(cloud.service_account)],
-    }[cloud.name]()
-    project.run("-c", OWN[cloud.name], name, *secrets)
-    return secrets[1:2] if cloud.name == "s3" else secrets
+    return variables_of(cloud, tmp_path_factory.mktemp("key"))
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["as-the-process-is", "own-block"])
