@@ -568,8 +568,10 @@ class _Run:
         error = state.result(raise_on_failure=False)
         error = error if isinstance(error, BaseException) else GlacierError(state.message or str(state))
         others = [other for other, _ in failed[1:] if other != name]
+        executor = self.graph.nodes[name].executor
         error.add_note(
-            f"In task {name!r} of pipeline {self.pipeline.name!r}."
+            f"In task {name!r} of pipeline {self.pipeline.name!r}"
+            + (f" on executor {executor.name!r}." if executor.crosses else ".")
             + (f" These failed too: {', '.join(others)}." if others else "")
         )
         raise error

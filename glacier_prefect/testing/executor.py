@@ -32,6 +32,7 @@ takes a minute. Where bodies end with the process that submitted them, the class
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -43,7 +44,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from datetime import time as clock
 from decimal import Decimal
@@ -231,6 +232,16 @@ class Server:
         logs = self.post("/logs/filter", logs={"flow_run_id": {"any_": [run]}}, limit=200)
         return [log["message"] for log in logs]
 
+    def seen(self, run: str) -> list[str]:
+        """Return what is seen of the body of a flow run, besides that there is one."""
+        logs = self.post("/logs/filter", logs={"flow_run_id": {"any_": [run]}}, limit=200)
+        lines = [log["message"] for log in logs if log["task_run_id"] is not None]
+        artifacts = self.post("/artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})
+        return [
+            *(line for line in lines if not line.startswith(("Following ", "Taking up ", "Finished in state "))),
+            *(f"{each['type']}: {each['data']}" for each in artifacts),
+        ]
+
 
 def eventually(look: Callable[[], Any], what: str, timeout: float = 90) -> Any:
     """Return the first true answer of `look`."""
@@ -251,11 +262,13 @@ class Ended:
         run: The flow run when it was over.
         logged: What it has logged.
         begun: How many bodies were begun.
+        meanwhile: What was seen of its body in Prefect while it was running: lines of its log, artifacts.
     """
 
     run: dict[str, Any]
     logged: list[str]
     begun: int
+    meanwhile: list[str] = field(default_factory=list)
 
 
 class _Contract:
@@ -357,9 +370,9 @@ class ExecutorContract(_Contract):
 
     def test_an_error_has_its_message_the_traceback_there_the_executor_and_the_task(self, module: Any) -> None:
         with pytest.raises(Exception, match="broken on purpose") as raised:
-            self.run_of(module.failing)
+            self.run_of(module.failing, name="failing_one")
         said = "\n".join([str(raised.value), *getattr(raised.value, "__notes__", ())])
-        for part in (self.traced, "failing"):
+        for part in (self.traced, "'failing_one'", f"'{module.failing.executor.name}'"):
             assert part in said
 
     def test_a_body_that_takes_too_long_is_stopped_where_it_runs(self, module: Any, bodies: Bodies) -> None:
@@ -406,6 +419,9 @@ class ExecutorContract(_Contract):
                 direct.process.send_signal(signal.SIGINT)
                 direct.process.wait(60)
             going("cancelled")
+            with contextlib.suppress(AssertionError):
+                eventually(lambda: server.seen(runs["cancelled"]), "what the body does", 60)
+            meanwhile = server.seen(runs["cancelled"])
             server.set_state(runs["cancelled"], "CANCELLING", "Cancelling")
             going("terminated")
             os.kill(pid(runs["terminated"]), signal.SIGTERM)
@@ -424,6 +440,7 @@ class ExecutorContract(_Contract):
                 if over["state_type"] == "COMPLETED":  # its last lines may be on their way
                     eventually(partial(said_to_end, run), "its last lines")
                 found[name] = Ended(run=over, logged=server.logged(run), begun=bodies.begun(name))
+        found["cancelled"] = replace(found["cancelled"], meanwhile=meanwhile)
         state = {"state_type": str(direct.process.returncode)}
         return found | {"interrupted": Ended(run=state, logged=[direct.read()], begun=bodies.begun("interrupted"))}
 
@@ -452,6 +469,9 @@ class ExecutorContract(_Contract):
     def test_retries_submit_anew_after_a_failure(self, ended: dict[str, Ended]) -> None:
         assert ended["third_time"].run["state_type"] == "COMPLETED", ended["third_time"]
         assert ended["third_time"].begun == 3
+
+    def test_how_a_body_goes_on_is_seen_in_prefect_while_it_runs(self, ended: dict[str, Ended]) -> None:
+        assert ended["cancelled"].meanwhile
 
     def test_what_a_body_prints_is_in_the_log_of_the_run(self, ended: dict[str, Ended]) -> None:
         assert any("said by the body" in line for line in ended["killed"].logged), ended["killed"].logged
