@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -17,10 +18,10 @@ from typing import Any, ClassVar
 
 from glacier_prefect import exchange, run_context
 from glacier_prefect.errors import GlacierError, OptionError
+from glacier_prefect.executors import child_process
 from glacier_prefect.executors.base import Executor, call, run_log
 
 CHILD = "glacier_prefect.executors.local_child"
-LOOK_SECONDS = 0.2
 
 
 class ProcessError(GlacierError, RuntimeError):
@@ -60,8 +61,7 @@ class LocalExecutor(Executor):
     ) -> Any:
         if not self.processes:
             return finish(call(function, inputs))
-        with _places(self.processes):
-            return _run_in_process(function, inputs, timeout, finish)
+        return _Process(self, timeout).value(function, inputs, finish)
 
 
 @lru_cache
@@ -69,65 +69,82 @@ def _places(processes: int) -> threading.BoundedSemaphore:
     return threading.BoundedSemaphore(processes)
 
 
-def _run_in_process(
-    function: Callable[..., Any], inputs: Mapping[str, Any], timeout: float | None, finish: Callable[[Any], Any]
-) -> Any:
-    context = run_context.current()
-    assert context is not None
-    folder = Path(context.exchange)
-    folder.mkdir(parents=True, exist_ok=True)
-    with by_value(function):
-        job = exchange.dumps({"context": context, "function": function, "inputs": dict(inputs), "finish": finish})
-    name = f"job-{os.getpid()}-{threading.get_ident()}"
-    job_file, result_file = folder / name, folder / f"{name}.result"
-    job_file.write_bytes(job)
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    # Streams of its own: a child that held the flow's would keep it looking alive after it is gone. It ends when its
-    # stdin does.
-    child = subprocess.Popen(
-        [sys.executable, "-m", CHILD, str(job_file), str(result_file)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-    forward = threading.Thread(target=_forward, args=(child, context.node, run_log()), daemon=True)
-    forward.start()
-    try:
-        _wait(child, timeout, context.node)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        child.wait()
-        forward.join(1)
-        for stream in (child.stdin, child.stdout):
-            if stream is not None:
-                stream.close()
-        job_file.unlink(missing_ok=True)
-    try:
-        outcome = exchange.loads(result_file.read_bytes())
-    except FileNotFoundError:
-        raise ProcessError(
-            f"The process of task {context.node!r} ended with code {child.returncode} and without a result."
-        ) from None
-    finally:
-        result_file.unlink(missing_ok=True)
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome[0]
+class _Process:
+    """A body in a process of its own, from the wait for its turn to its result."""
 
+    def __init__(self, executor: LocalExecutor, timeout: float | None) -> None:
+        context = run_context.current()
+        assert context is not None
+        self.context, self.timeout = context, timeout
+        self.end_by = math.inf if timeout is None else time.monotonic() + timeout
+        self.places = _places(executor.processes)
+        self.where = f"Task {context.node!r} (executor {executor.name!r})"
 
-def _wait(child: subprocess.Popen[bytes], timeout: float | None, node: str) -> None:
-    end = None if timeout is None else time.monotonic() + timeout
-    while True:
-        left = LOOK_SECONDS if end is None else min(LOOK_SECONDS, end - time.monotonic())
-        if left <= 0:
-            raise TimeoutError(f"Task {node!r} was stopped after {timeout:g} s.")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(left)
-            return
+    def value(self, function: Callable[..., Any], inputs: Mapping[str, Any], finish: Callable[[Any], Any]) -> Any:
+        """Run the body and return what `finish` made of its value there.
+
+        Raises:
+            ProcessError: It ended without a result, or was stopped.
+            TimeoutError: The time is over.
+        """
+        while not self.places.acquire(timeout=child_process.LOOK_SECONDS):
+            self._look()
+        try:
+            outcome = self._outcome(function, inputs, finish)
+        finally:
+            self.places.release()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome[0]
+
+    def _look(self) -> None:
         if run_context.stopping():
-            raise ProcessError(f"The process of task {node!r} was stopped, because the run ended.")
+            raise ProcessError(f"{self.where} was stopped, because the run ended.")
+        if time.monotonic() > self.end_by:
+            raise TimeoutError(f"{self.where} was stopped after {self.timeout:g} s.")
+
+    def _outcome(self, function: Callable[..., Any], inputs: Mapping[str, Any], finish: Callable[[Any], Any]) -> Any:
+        folder = Path(self.context.exchange)
+        folder.mkdir(parents=True, exist_ok=True)
+        with by_value(function):
+            job = exchange.dumps(
+                {"context": self.context, "function": function, "inputs": dict(inputs), "finish": finish}
+            )
+        name = f"job-{os.getpid()}-{threading.get_ident()}"
+        job_file, result_file = folder / name, folder / f"{name}.result"
+        job_file.write_bytes(job)
+        try:
+            code = self._follow(job_file, result_file)
+            if not result_file.exists():
+                raise ProcessError(f"{self.where}: its process ended with code {code} and without a result.")
+            return exchange.loads(result_file.read_bytes())
+        finally:
+            job_file.unlink(missing_ok=True)
+            result_file.unlink(missing_ok=True)
+
+    def _follow(self, job_file: Path, result_file: Path) -> int:
+        """Run the child to its end and log what it says; stop it when the time or the run is over."""
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        log = run_log()
+        # Streams of its own: a child that held the flow's would keep it looking alive after it is gone. It ends when
+        # its stdin does.
+        child = subprocess.Popen(
+            [sys.executable, "-m", CHILD, str(job_file), str(result_file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+        )
+        try:
+            for line in child_process.lines(child):
+                if line:
+                    log(logging.INFO, f"{self.context.node}: {line.decode(errors='replace').rstrip()}")
+                else:
+                    self._look()
+        finally:
+            child_process.kill(child)
+        return child.returncode
 
 
 @contextlib.contextmanager
@@ -150,11 +167,3 @@ def by_value(function: Callable[..., Any]) -> Any:
         yield
     finally:
         cloudpickle.unregister_pickle_by_value(module)
-
-
-def _forward(child: subprocess.Popen[bytes], node: str, log: Callable[[int, str], None]) -> None:
-    """Log what the child prints, line by line."""
-    assert child.stdout is not None
-    with contextlib.suppress(ValueError):
-        for line in child.stdout:
-            log(logging.INFO, f"{node}: {line.decode(errors='replace').rstrip()}")

@@ -1,12 +1,15 @@
 """The process in which `LocalExecutor(processes=...)` runs a body: `python -m glacier_prefect.executors.local_child JOB
 RESULT`.
 
-Reads the job, writes the result or the exception, and ends at once when its parent does.
+Reads the job, writes the result or the exception, and ends at once, with what the body has started, when its parent
+does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -19,6 +22,8 @@ from glacier_prefect.executors.base import call
 
 def _end_with_parent() -> None:
     os.read(0, 1)  # returns when the parent closes its end, or is gone
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(os.getpid(), signal.SIGKILL)  # the group that the parent has made it the leader of
     os._exit(1)
 
 
