@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 from glacier_prefect import exchange, run_context
 from glacier_prefect.errors import GlacierError, OptionError
 from glacier_prefect.executors import child_process
 from glacier_prefect.executors.base import Executor, call, run_log
+from glacier_prefect.executors.by_value import by_value
 
 CHILD = "glacier_prefect.executors.local_child"
 
@@ -106,7 +108,7 @@ class _Process:
     def _outcome(self, function: Callable[..., Any], inputs: Mapping[str, Any], finish: Callable[[Any], Any]) -> Any:
         folder = Path(self.context.exchange)
         folder.mkdir(parents=True, exist_ok=True)
-        with by_value(function):
+        with by_value(_unimportable(function)):
             job = exchange.dumps(
                 {"context": self.context, "function": function, "inputs": dict(inputs), "finish": finish}
             )
@@ -147,23 +149,13 @@ class _Process:
         return child.returncode
 
 
-@contextlib.contextmanager
-def by_value(function: Callable[..., Any]) -> Any:
-    """Pickle the module of `function` by value within the block, if another process could not import it by its name."""
+def _unimportable(function: Callable[..., Any]) -> list[ModuleType]:
+    """Return the module of a function, if another process could not import it by its name."""
     import importlib.util
-
-    import cloudpickle
 
     module = sys.modules.get(function.__module__)
     spec = None
     with contextlib.suppress(ImportError, ValueError):
         spec = importlib.util.find_spec(function.__module__)
     importable = spec is not None and module is not None and spec.origin == getattr(module, "__file__", None)
-    if module is None or importable or function.__module__ == "__main__":
-        yield
-        return
-    cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        cloudpickle.unregister_pickle_by_value(module)
+    return [] if module is None or importable or function.__module__ == "__main__" else [module]

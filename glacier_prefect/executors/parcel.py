@@ -7,7 +7,6 @@ Polars (or Spark) and cloudpickle, and nothing of Glacier unless the body itself
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import os
 import pickle
@@ -15,17 +14,18 @@ import shutil
 import sys
 import sysconfig
 import tempfile
-import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from glacier_prefect.errors import TravelError
 from glacier_prefect.exchange import file_of, hand_over, is_frame, is_lazy, map_leaves, scan_file
 from glacier_prefect.executors import parcel_entry
+from glacier_prefect.executors.by_value import by_value
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from glacier_prefect.sources.shared import Shared
 
 ENTRY = Path(parcel_entry.__file__)
-_pickling = threading.Lock()  # what is pickled by value is a setting of the process
 
 
 class Place(ABC):
@@ -180,7 +179,7 @@ def pickled(job: Mapping[str, Any], function: Callable[..., Any]) -> bytes:
     import cloudpickle
 
     try:
-        with _by_value(function):
+        with by_value(_project_of(function)):
             return bytes(cloudpickle.dumps(job))
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise TravelError(
@@ -189,11 +188,8 @@ def pickled(job: Mapping[str, Any], function: Callable[..., Any]) -> bytes:
         ) from error
 
 
-@contextlib.contextmanager
-def _by_value(function: Callable[..., Any]) -> Iterator[None]:
-    """Pickle by value the modules of the user's project: those beside the function's that no package installs."""
-    import cloudpickle
-
+def _project_of(function: Callable[..., Any]) -> Iterator[ModuleType]:
+    """Yield the modules of the user's project: those beside the function's that no package installs."""
     try:
         home = Path(inspect.getfile(function)).absolute().parent
     except (TypeError, OSError):
@@ -202,17 +198,9 @@ def _by_value(function: Callable[..., Any]) -> Iterator[None]:
         home = home.parent
     homes = {home, home.resolve()}
     installed = tuple(sysconfig.get_path(each) for each in ("stdlib", "platstdlib", "purelib", "platlib"))
-    with _pickling:
-        registered = []
-        for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
-            if name == "__main__" or not file or name.partition(".")[0] == "glacier_prefect":
-                continue
-            if any(Path(file).is_relative_to(each) for each in homes) and not file.startswith(installed):
-                cloudpickle.register_pickle_by_value(module)
-                registered.append(module)
-        try:
-            yield
-        finally:
-            for module in registered:
-                cloudpickle.unregister_pickle_by_value(module)
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name == "__main__" or not file or name.partition(".")[0] == "glacier_prefect":
+            continue
+        if any(Path(file).is_relative_to(each) for each in homes) and not file.startswith(installed):
+            yield module

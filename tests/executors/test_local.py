@@ -121,15 +121,13 @@ def test_a_body_that_waits_for_its_turn_is_stopped_by_its_timeout_and_with_the_r
             while not mark.exists() and time.monotonic() < end:
                 time.sleep(0.05)
             start = time.monotonic()
-            with pytest.raises(TimeoutError, match="was stopped after 0.5 s"):
+            with pytest.raises(TimeoutError, match=r"was stopped after 0\.5 s"):
                 run(executor, with_background, timeout=0.5, mark=str(mark), seconds=0, session=False)
             second = pool.submit(until_stopped)
             time.sleep(0.3)
         finally:
             stop.set()
         for each in (first, second):
-            with pytest.raises(
-                ProcessError, match=r"Task 'body' \(executor 'local'\) was stopped, because the run ended"
-            ):
+            with pytest.raises(ProcessError, match="was stopped, because the run ended"):
                 each.result()
         assert time.monotonic() - start < 15
