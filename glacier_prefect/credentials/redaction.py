@@ -20,6 +20,8 @@ MASK = "********"
 SHORTEST = 4  # a shorter text is in every second word, and no secret
 LONGEST_MEMORY = 200  # values; tokens that are renewed each hour must not slow down a process that runs for months
 
+_PLAIN = frozenset({int, float, bool, complex, type(None)})  # types of values that have no text in them
+
 _values: dict[str, None] = {}
 _pattern: re.Pattern[str] | None = None
 _lock = threading.Lock()
@@ -54,8 +56,24 @@ def hidden(text: str) -> str:
 
 
 def holds_secret(value: Any) -> bool:
-    """Whether a secret is in a value: a text, or one inside of lists, tuples, sets and dicts."""
-    return _pattern is not None and hidden_in(value) is not value
+    """Whether a secret is in a value: a text, or one inside of lists, tuples, sets and dicts; or an object like
+    pydantic's SecretStr, which hides it when it is printed but not when it is pickled.
+    """
+    if type(value) is dict:
+        return holds_secret(list(value)) or holds_secret(list(value.values()))
+    if type(value) in (list, tuple, set, frozenset):
+        return not _PLAIN.issuperset(map(type, value)) and any(map(holds_secret, value))
+    if isinstance(value, str | bytes):
+        return _pattern is not None and hidden_in(value) is not value
+    return hasattr(type(value), "get_secret_value")
+
+
+def written_in(content: bytes) -> bool:
+    """Whether a secret is written somewhere in bytes that say other things too, where a short one would be found by
+    chance.
+    """
+    text = content.decode("utf-8", "surrogateescape")
+    return _pattern is not None and any(len(each.group()) >= 2 * SHORTEST for each in _pattern.finditer(text))
 
 
 def hidden_in(value: Any) -> Any:

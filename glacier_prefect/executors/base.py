@@ -30,12 +30,23 @@ def call(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
     result = function(*bound.args, **bound.kwargs)
     value = asyncio.run(result) if inspect.iscoroutine(result) else result
     if redaction.holds_secret(value):  # it would stand in result files, caches and the exchange location
-        context = run_context.current()
-        raise TravelError(
-            f"The result of task {context.node if context else function.__name__!r} has the value of a secret in it.\n"
-            "Hint: return the Secret itself, and get() its value in the task that needs it."
-        )
+        raise secret_error("The result", function)
     return value
+
+
+def secret_error(what: str, function: Callable[..., Any] | None = None) -> TravelError:
+    """Return the error for a secret that would be written down.
+
+    Args:
+        what: What has it.
+        function: The function of the task, which names it outside a run.
+    """
+    context = run_context.current()
+    task = context.node if context else getattr(function, "__name__", "")
+    return TravelError(
+        f"{what} of task {task!r} has the value of a secret in it.\n"
+        "Hint: pass the Secret itself on, and get() its value in the task that needs it."
+    )
 
 
 def returned_constants(function: Callable[..., Any]) -> Iterator[Any]:

@@ -22,9 +22,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from glacier_prefect.credentials import redaction
 from glacier_prefect.errors import TravelError
 from glacier_prefect.exchange import file_of, hand_over, is_frame, is_lazy, map_leaves, scan_file
 from glacier_prefect.executors import parcel_entry
+from glacier_prefect.executors.base import secret_error
 from glacier_prefect.executors.by_value import by_value
 
 if TYPE_CHECKING:
@@ -123,8 +125,11 @@ def send(
             parameter that is not among `inputs` is given the Spark session.
 
     Raises:
-        TravelError: Something in them cannot be pickled.
+        TravelError: Something in them cannot be pickled, or has the value of a secret in it.
     """
+    for name, value in inputs.items():
+        if redaction.holds_secret(value):
+            raise secret_error(f"The argument {name!r}", function)
     frames, engines = 0, engines or {}
 
     def leaf(value: Any, path: tuple[Any, ...]) -> Any:
@@ -142,14 +147,21 @@ def send(
         "inputs": map_leaves(dict(inputs), leaf),
         "spark": [name for name in engines if name not in inputs],
     }
+    content = pickled(job, function)
+    if redaction.written_in(content):
+        raise secret_error("The function, or something that it uses,", function)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / parcel_entry.JOB
-        parcel_entry.write_content(pickled(job, function), str(file))
+        parcel_entry.write_content(content, str(file))
         place.put(parcel_entry.JOB, file)
 
 
 def receive(place: Place) -> Outcome | None:
-    """Return what the remote side has made, None if it has put nothing there."""
+    """Return what the remote side has made, None if it has put nothing there.
+
+    Raises:
+        TravelError: The value of a secret is in it.
+    """
     content = place.read(parcel_entry.RESULT)
     if content is None:
         return None
@@ -167,7 +179,10 @@ def receive(place: Place) -> Outcome | None:
             return type(value)(opened(item) for item in value)
         return value
 
-    return Outcome(value=opened(pickle.loads(made["value"])))
+    value = pickle.loads(made["value"])
+    if redaction.holds_secret(value):
+        raise secret_error("The result")
+    return Outcome(value=opened(value))
 
 
 def pickled(job: Mapping[str, Any], function: Callable[..., Any]) -> bytes:
