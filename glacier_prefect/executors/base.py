@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dis
 import inspect
 import logging
@@ -27,8 +26,11 @@ def call(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
     A coroutine function is run to its end.
     """
     bound = inspect.BoundArguments(inspect.signature(function), OrderedDict(inputs))
-    result = function(*bound.args, **bound.kwargs)
-    value = asyncio.run(result) if inspect.iscoroutine(result) else result
+    value = function(*bound.args, **bound.kwargs)
+    if inspect.iscoroutine(value):
+        import asyncio
+
+        value = asyncio.run(value)
     if redaction.holds_secret(value):  # it would stand in result files, caches and the exchange location
         raise secret_error("The result", function)
     return value
@@ -47,6 +49,24 @@ def secret_error(what: str, function: Callable[..., Any] | None = None) -> Trave
         f"{what} of task {task!r} has the value of a secret in it.\n"
         "Hint: pass the Secret itself on, and get() its value in the task that needs it."
     )
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Whether a setting is a whole number, at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def check_settings(executor: Executor, fitting: Mapping[str, tuple[bool, str]]) -> None:
+    """Raise `OptionError` for the first setting that does not fit.
+
+    Args:
+        executor: Whose settings they are.
+        fitting: By setting: whether it fits, and what is expected.
+    """
+    for setting, (fits, expected) in fitting.items():
+        if not fits:
+            value = getattr(executor, setting)
+            raise OptionError(f"{type(executor).__name__} has {setting}={value!r}; expected {expected}.")
 
 
 def returned_constants(function: Callable[..., Any]) -> Iterator[Any]:
@@ -78,6 +98,9 @@ def run_log(shown: Any = None) -> Callable[[int, str], None]:
 @dataclass(frozen=True, kw_only=True)
 class Executor(ABC):
     """Runs the bodies of tasks. Its fields are its settings, in code and in `[environments.X.executors.<name>]`.
+
+    What code gives beats the environment's. What `dataclasses.replace` returns was given all of its settings, so none
+    is taken from the environment: make a new one with the settings that code is to decide.
 
     Attributes:
         name: The registry key.
@@ -116,7 +139,7 @@ class Executor(ABC):
         if self.crosses and (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
             raise OptionError(
                 f"{where} is a generator, whose body executor {self.name!r} would not run to its end.\n"
-                "Hint: return a list or a LazyFrame."
+                "Hint: return the result as a whole, as in a list or a LazyFrame."
             )
 
     def supplied(self, function: Callable[..., Any]) -> tuple[str, ...]:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import inspect
 import json
 import logging
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -29,12 +27,12 @@ from glacier_prefect import run_context
 from glacier_prefect.credentials import redaction
 from glacier_prefect.errors import ArgumentsError, ConfigurationError, GlacierError, NotAvailableError, OptionError
 from glacier_prefect.exchange import file_of, hand_over, is_frame, scan_file
-from glacier_prefect.executors.base import Executor, call, returned_constants
+from glacier_prefect.executors import child_process
+from glacier_prefect.executors.base import Executor, call, check_settings, is_whole, returned_constants, run_log
 
 if TYPE_CHECKING:
     import polars as pl
 
-LOOK_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 FAILED = frozenset({"error", "fail", "runtime error", "partial success"})
 NAMED_FAILURES = 10
@@ -89,14 +87,14 @@ class DbtExecutor(Executor):
     returns: str | Sequence[str] | Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        wanted = {
+        fitting = {
             "project_dir": (isinstance(self.project_dir, str | os.PathLike), "a path"),
             "profiles_dir": (isinstance(self.profiles_dir, str | os.PathLike | None), "a path"),
             "target": (isinstance(self.target, str | None), "a text"),
             "select": (_is_texts(self.select), "a selector or a list of them"),
             "exclude": (_is_texts(self.exclude), "a selector or a list of them"),
             "vars": (isinstance(self.vars, Mapping), "a dict"),
-            "threads": (_is_count(self.threads), "a number of at least 1"),
+            "threads": (self.threads is None or is_whole(self.threads, 1), "a number of at least 1"),
             "full_refresh": (isinstance(self.full_refresh, bool), "True or False"),
             "returns": (
                 self.returns is None
@@ -104,13 +102,10 @@ class DbtExecutor(Executor):
                 "the name of a model, a list of names, or a dict of them",
             ),
         }
-        for setting, (fits, expected) in wanted.items():
-            if not fits:
-                raise OptionError(f"DbtExecutor has {setting}={getattr(self, setting)!r}; expected {expected}.")
+        check_settings(self, fitting)
 
     def check(self, function: Callable[..., Any], where: str) -> None:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise OptionError(f"{where} is a generator; with executor 'dbt' its function returns selectors or nothing.")
+        super().check(function, where)
         for value in returned_constants(function):
             if value is not None and not _is_texts(value):
                 raise OptionError(
@@ -155,7 +150,7 @@ class DbtExecutor(Executor):
         chosen = _texts(self.select if selected is None else selected)
         returns = _named(self.returns)
         if selected is not None and not chosen and not returns:
-            _log(logging.INFO, f"Task {context.node!r} selects nothing of {project}.")
+            run_log()(logging.INFO, f"Task {context.node!r} selects nothing of {project}.")
             return finish(None)
         folder = Path(context.exchange) / f"dbt-{context.token.removeprefix(f'{context.run_id}-')}"
         state = folder / "state"
@@ -200,6 +195,7 @@ class _Invocation:
         self.end_by = None if left is None else time.monotonic() + left
         shown = run_context.inner.get()
         self.shown = None if shown is None else shown()
+        self.log = run_log(self.shown)
         self.lines: dict[str, list[str]] = {}
         self.failures: list[tuple[str, str]] = []
         self.finished: dict[str, str] = {}  # statuses by node; dbt says of a skipped one twice that it is finished
@@ -220,7 +216,7 @@ class _Invocation:
             DbtError: It failed or was stopped.
             TimeoutError: The time is over.
         """
-        while not _one_at_a_time.acquire(timeout=LOOK_SECONDS):
+        while not _one_at_a_time.acquire(timeout=child_process.LOOK_SECONDS):
             self._look()
         try:
             self._follow()
@@ -245,26 +241,17 @@ class _Invocation:
                 start_new_session=True,
             )
         try:
-            for event in self._events(child):
-                self._take(event)
+            for line in child_process.lines(child):
+                if line.endswith(b"\n"):  # else it is cut off, or none
+                    self._take(json.loads(line))
+                else:
+                    self._look()
         finally:
             self._stop(child)
             file.unlink(missing_ok=True)
             if self.shown is not None:
                 self.shown.close()
         self.code = child.returncode
-
-    def _events(self, child: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
-        assert child.stdout is not None
-        rest = b""
-        while True:
-            self._look()
-            if select.select([child.stdout], [], [], LOOK_SECONDS)[0]:
-                data = os.read(child.stdout.fileno(), 1 << 16)
-                if not data:
-                    return
-                *lines, rest = (rest + data).split(b"\n")
-                yield from map(json.loads, lines)
 
     def _look(self) -> None:
         if run_context.stopping():
@@ -273,7 +260,7 @@ class _Invocation:
             raise TimeoutError(f"dbt of {self.where} was stopped after {self.timeout:g} s.")
 
     def _stop(self, child: subprocess.Popen[bytes]) -> None:
-        """Let dbt cancel its queries and close the warehouse; kill it if that takes long."""
+        """Let dbt cancel its queries and close the warehouse; kill what is left, and it itself if that takes long."""
         with contextlib.suppress(OSError):
             for stream in (child.stdout, child.stdin):
                 assert stream is not None
@@ -281,11 +268,9 @@ class _Invocation:
         if self.last is None:
             with contextlib.suppress(ProcessLookupError):
                 child.send_signal(signal.SIGINT)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        child_process.kill(child)
 
     def _take(self, event: Mapping[str, Any]) -> None:
         what, node = event["what"], event.get("id", "")
@@ -330,12 +315,10 @@ class _Invocation:
     def _take_line(self, node: str, level: str, text: str) -> None:
         if not text.strip():
             return
-        if self.shown is None:
-            _log(LEVELS[level], text)
-        elif node in self.started:
+        if self.shown is not None and node in self.started:
             self.lines.setdefault(node, []).append(text)
         else:
-            self.shown.log(LEVELS[level], text)
+            self.log(LEVELS[level], text)
 
     def _before(self, node: str) -> tuple[str, ...]:
         """Return the nodes of this run that a node comes after, looking through those that are not selected."""
@@ -380,16 +363,8 @@ class _Invocation:
             )
 
 
-def _log(level: int, text: str) -> None:
-    logging.getLogger("prefect.glacier").log(level, "%s", text)
-
-
 def _is_texts(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(each, str) for each in value))
-
-
-def _is_count(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
 
 
 def _texts(value: Any) -> list[str]:

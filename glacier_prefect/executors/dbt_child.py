@@ -29,6 +29,7 @@ SOURCE = "glacier"
 FROM_DBT = {"model", "seed", "snapshot"}
 GRACE_SECONDS = 10.0
 SKIPPED = {"target", "logs", "dbt_packages", "venv"}
+_alone = threading.Event()  # set when the parent is gone
 _READS = re.compile(r"""source\(\s*['"]glacier['"]\s*,\s*['"](\w+)['"]""")
 
 
@@ -264,8 +265,16 @@ def _quoted(text: str) -> str:
 
 def _end_with_parent() -> None:
     os.read(0, 1)  # returns when the parent closes its end, or is gone
+    _alone.set()
     os.kill(os.getpid(), signal.SIGINT)  # dbt cancels its queries and closes the warehouse
     time.sleep(GRACE_SECONDS)
+    _end_all()
+
+
+def _end_all() -> None:
+    """End this process and all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(os.getpid(), signal.SIGKILL)  # the group that the parent has made it the leader of
     os._exit(1)
 
 
@@ -281,6 +290,8 @@ def main(file: str) -> None:
         wire.send("end", success=False, error=f"{type(error).__name__}: {error}", interrupted=False, nodes=0)
     atexit._run_exitfuncs()  # adapters close their warehouse there
     sys.stderr.flush()
+    if _alone.is_set():
+        _end_all()
     os._exit(0)  # libraries of warehouses complain, or hang, when the interpreter ends
 
 

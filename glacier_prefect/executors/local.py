@@ -18,9 +18,9 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from glacier_prefect import exchange, run_context
-from glacier_prefect.errors import GlacierError, OptionError
+from glacier_prefect.errors import GlacierError
 from glacier_prefect.executors import child_process
-from glacier_prefect.executors.base import Executor, call, run_log
+from glacier_prefect.executors.base import Executor, call, check_settings, is_whole, run_log
 from glacier_prefect.executors.by_value import by_value
 
 CHILD = "glacier_prefect.executors.local_child"
@@ -44,10 +44,7 @@ class LocalExecutor(Executor):
     processes: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.processes, int) or isinstance(self.processes, bool) or self.processes < 0:
-            raise OptionError(
-                f"LocalExecutor has processes={self.processes!r}; expected a whole number, 0 for threads."
-            )
+        check_settings(self, {"processes": (is_whole(self.processes, 0), "a whole number, 0 for threads")})
 
     @property
     def crosses(self) -> bool:

@@ -8,7 +8,6 @@ write wherever the folder is.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import io
 import os
@@ -108,7 +107,10 @@ class Job:
             inputs.update({name: self.spark() for name in job["spark"]})
             bound = inspect.BoundArguments(inspect.signature(job["function"]), OrderedDict(inputs))
             value = job["function"](*bound.args, **bound.kwargs)
-            value = asyncio.run(value) if inspect.iscoroutine(value) else value
+            if inspect.iscoroutine(value):
+                import asyncio
+
+                value = asyncio.run(value)
             import cloudpickle
 
             made: dict[str, Any] = {"value": cloudpickle.dumps(self.kept(value))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import shutil
 import signal
@@ -492,12 +493,16 @@ def test_a_signal_to_the_process_stops_dbt_too(name: str, small: Path, folder: P
     (folder / "flow.py").write_text(FLOW)
     with open(folder / "output", "wb") as output:
         process = subprocess.Popen([sys.executable, "flow.py"], stdout=output, stderr=subprocess.STDOUT)
-    end = time.monotonic() + 40
-    while "START sql" not in (folder / "output").read_text():
-        assert time.monotonic() < end, (folder / "output").read_text()
-        time.sleep(0.1)
-    process.send_signal(getattr(signal, name))
-    assert process.wait(15) != 0
+    try:
+        end = time.monotonic() + 40
+        while "START sql" not in (folder / "output").read_text():
+            assert time.monotonic() < end, (folder / "output").read_text()
+            time.sleep(0.1)
+        process.send_signal(getattr(signal, name))
+        assert process.wait(15) != 0
+    finally:
+        process.kill()  # dbt, which would go on for ever, ends with it
+        process.wait()
     end = time.monotonic() + 15
     while True:
         try:
@@ -508,6 +513,44 @@ def test_a_signal_to_the_process_stops_dbt_too(name: str, small: Path, folder: P
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
+
+
+LEAVING = """
+def model(dbt, session):
+    import subprocess
+    left = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL)
+    with open("left", "w") as file:
+        file.write(str(left.pid))
+    return session.sql("select 1 as a")
+"""
+
+
+def test_what_a_model_leaves_in_the_background_ends_with_dbt(small: Path) -> None:
+    (small / "models" / "one.sql").unlink()
+    (small / "models" / "one.py").write_text(LEAVING)
+    assert run_of(small, returns="one").collect().rows() == [(1,)]
+    left = (small / "left").read_text()
+    end = time.monotonic() + 5
+    while subprocess.run(["kill", "-0", left], stderr=subprocess.DEVNULL).returncode == 0:
+        assert time.monotonic() < end, f"process {left} goes on"
+        time.sleep(0.05)
+
+
+def test_that_nothing_is_selected_is_logged_where_the_task_logs(small: Path, folder: Path) -> None:
+    said: list[tuple[int, str]] = []
+
+    class Shown:
+        def log(self, level: int, text: str) -> None:
+            said.append((level, text))
+
+    context = run_context.RunContext(run_id="r", node="models", exchange=str(folder / ".glacier" / "exchange" / "r"))
+    shown = run_context.inner.set(Shown)
+    try:
+        with run_context.entered(context):
+            DbtExecutor(project_dir=small).run(lambda: [], {}, timeout=None, finish=lambda value: value)
+    finally:
+        run_context.inner.reset(shown)
+    assert said == [(logging.INFO, f"Task 'models' selects nothing of {small}.")]
 
 
 def test_a_process_that_has_run_dbt_ends_with_0(small: Path, folder: Path) -> None:
