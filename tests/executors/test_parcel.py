@@ -18,6 +18,7 @@ from glacier_prefect import run_context
 from glacier_prefect.credentials import redaction
 from glacier_prefect.errors import TravelError
 from glacier_prefect.executors import FolderPlace, parcel, parcel_entry
+from glacier_prefect.executors.base import call
 from glacier_prefect.executors.by_value import by_value
 
 
@@ -99,6 +100,8 @@ def test_a_result_with_the_value_of_a_secret_is_refused(place: FolderPlace) -> N
         parcel_entry.write_content(made, str(place.folder / parcel_entry.RESULT))
         with pytest.raises(TravelError, match="The result of task 'load' has the value of a secret in it"):
             parcel.receive(place)
+        with pytest.raises(TravelError, match="The result of task 'load' has the value of a secret in it"):
+            call(body, {"value": value})
 
 
 def test_a_short_secret_is_not_taken_for_a_part_of_a_function(place: FolderPlace) -> None:
