@@ -162,6 +162,10 @@ class RemoteFailed(GlacierError, RuntimeError):
     """A task's run on a service failed, or was cancelled; the message names executor, task, run and its address."""
 
 
+class RemoteDenied(RemoteFailed):
+    """A service that runs tasks does not take the credentials; what was submitted goes on."""
+
+
 class RemoteUnreachable(GlacierError, ConnectionError):
     """A service that runs tasks does not answer, or only with errors."""
 

@@ -204,10 +204,19 @@ def _cancel_noted(pipeline: Pipeline, flow_run: Any, shared: Shared | None, logg
             name = note.context.node
             node = pipeline.graph.nodes.get(name) or pipeline.graph.nodes.get(name.rpartition("[")[0])
             if node is not None and isinstance(node.executor, RemoteExecutor):
+                problem: Exception | str = "it is not found"
                 try:
-                    node.executor.cancel_left(note)
+                    if note.over or node.executor.cancel_left(note):
+                        continue
                 except Exception as error:
-                    logger.warning("The remote run of task %r could not be cancelled: %s", name, error)
+                    problem = error
+                logger.warning(
+                    "Run %s of task %r on executor %r could not be cancelled, and may go on: %s",
+                    note.remote or f"submitted as {note.token}",
+                    name,
+                    node.executor.name,
+                    redaction.hidden(str(problem)),
+                )
     except Exception as error:
         logger.warning("What this run has left in its bucket could not be read: %s", error)
     inner = {node.call.name: node.call for node in pipeline.graph.nodes.values() if node.kind == "flow"}

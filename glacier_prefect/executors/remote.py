@@ -23,7 +23,15 @@ from typing import Any, Literal, Self
 
 from glacier_prefect import run_context
 from glacier_prefect.credentials import redaction
-from glacier_prefect.errors import GlacierError, OptionError, RemoteFailed, RemoteUnreachable
+from glacier_prefect.errors import (
+    GlacierError,
+    OptionError,
+    RemoteDenied,
+    RemoteFailed,
+    RemoteUnreachable,
+    StoreDenied,
+    StoreUnreachable,
+)
 from glacier_prefect.executors.base import Executor, run_log
 from glacier_prefect.executors.parcel import Outcome
 from glacier_prefect.run_context import RunContext
@@ -32,6 +40,8 @@ SUFFIX = ".remote.json"
 FIRST_WAIT_SECONDS = 0.25
 WAIT_GROWTH = 1.4
 CANCEL_WAITS = (0.0, 0.5, 2.0)  # before each attempt; a process that is to end has no more time
+UNSUCCESSFUL = ("failed", "cancelled", "gone")
+CUT_OFF = (RemoteUnreachable, RemoteDenied, StoreUnreachable, StoreDenied)  # which say nothing of the remote run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +128,7 @@ class RemoteExecutor(Executor):
 
         Raises:
             RemoteUnreachable: It does not answer just now; it is asked again until `patience_seconds` are over.
+            RemoteDenied: It does not take the credentials; the task fails then, and the remote run is left alone.
         """
 
     @abstractmethod
@@ -140,28 +151,42 @@ class RemoteExecutor(Executor):
         timeout: float | None,
         finish: Callable[[Any], Any],
     ) -> Any:
-        return _Following(self, timeout).value(function, inputs, finish)
+        return _Following(self, function, inputs, timeout).value(finish)
 
     def cancel_left(self, note: Note) -> bool:
-        """Stop the remote run of a note; return whether there is one."""
+        """Stop the remote run of a note; return whether one is known.
+
+        Raises:
+            RemoteUnreachable: The service did not answer, a few times.
+        """
+        problem = None
         with run_context.entered(note.context):
-            if remote := note.remote or self.find(note.token):
-                self.cancel(remote)
-            return remote is not None
+            for wait in CANCEL_WAITS:
+                time.sleep(wait)
+                try:
+                    if remote := note.remote or self.find(note.token):
+                        self.cancel(remote)
+                    return remote is not None
+                except RemoteUnreachable as error:
+                    problem = error
+        assert problem is not None
+        raise problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """What is noted of the last submission of a node; its number grows when that can be taken up no more.
+    """What is noted of the last submission of a node.
 
     Attributes:
         number: Which submission of the node it is, from 1.
         remote: Id of the remote run; None before it is known.
+        over: Whether it is not to be taken up.
         context: The node's place in its run.
     """
 
     number: int
     remote: str | None
+    over: bool = False
     context: RunContext
 
     @property
@@ -172,15 +197,15 @@ class Note:
 
     def next(self) -> Note:
         """Return the note of the submission after this one, not yet made."""
-        return replace(self, number=self.number + 1, remote=None)
+        return replace(self, number=self.number + 1, remote=None, over=False)
 
     def write(self) -> Self:
         """Write the note where a retry looks for it, on this machine and on another; return it."""
         file = Path(self.context.exchange) / self._name
         file.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"node": self.context.node, "number": self.number, "remote": self.remote})
+        noted = {"node": self.context.node, "number": self.number, "remote": self.remote, "over": self.over}
         with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as draft:
-            draft.write(text)
+            json.dump(noted, draft)
             draft.flush()
             os.fsync(draft.fileno())
         os.replace(draft.name, file)
@@ -205,14 +230,14 @@ class Note:
 
     @classmethod
     def last_of(cls, context: RunContext) -> Note:
-        """Return the last note of a node; number 0 if it was never submitted."""
-        none = cls(number=0, remote=None, context=context)
+        """Return the last note of a node; one with number 0, which is over, if it was never submitted."""
+        none = cls(number=0, remote=None, over=True, context=context)
         file = Path(context.exchange) / none._name
         texts = [file.read_bytes() if file.exists() else None]
         if context.shared is not None:
             texts.append(context.shared.get(none._name))
         notes = [found for text in texts if (found := cls._read(text, context))]
-        return max(notes, key=lambda note: (note.number, note.remote is not None), default=none)
+        return max(notes, key=lambda note: (note.number, note.over, note.remote is not None), default=none)
 
     @property
     def _name(self) -> str:
@@ -226,7 +251,7 @@ class Note:
         try:
             read = json.loads(text or b"")
             node = replace(context, node=read["node"])
-            return cls(number=int(read["number"]), remote=read["remote"], context=node)
+            return cls(number=int(read["number"]), remote=read["remote"], over=bool(read["over"]), context=node)
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -234,98 +259,112 @@ class Note:
 class _Following:
     """A body on its way: submitted or taken up, followed to its end, its value fetched."""
 
-    def __init__(self, executor: RemoteExecutor, timeout: float | None) -> None:
+    def __init__(
+        self,
+        executor: RemoteExecutor,
+        function: Callable[..., Any],
+        inputs: Mapping[str, Any],
+        timeout: float | None,
+    ) -> None:
         context = run_context.current()
         assert context is not None
-        self.executor, self.context, self.timeout = executor, context, timeout
+        self.executor, self.context = executor, context
+        self.function, self.inputs, self.timeout = function, inputs, timeout
         self.end_by = time.monotonic() + (executor.deadline_seconds if timeout is None else timeout)
         shown = run_context.inner.get()
         self.shown = None if shown is None else shown()
         self.log = run_log(self.shown)
-        self.logged, self.url, self.over = 0, "", False
+        self.logged, self.url, self.stopped = 0, "", False
         self.progress: float | None = None
 
-    def value(self, function: Callable[..., Any], inputs: Mapping[str, Any], finish: Callable[[Any], Any]) -> Any:
+    def value(self, finish: Callable[[Any], Any]) -> Any:
         """Return what `finish` makes of the value of the body.
 
-        What stops this process from following a remote run stops that too, except that the service does not answer.
+        What stops this process from following a remote run stops that too, except that the service does not answer, or
+        does not take the credentials any more.
         """
-        note = self._left()
+        self.note = Note.last_of(self.context)  # of what may go on there
         try:
-            work = Work(
-                token=note.token,
-                label=f"{self.context.node}-{self.context.run_id[:8]}-{note.number}",
-                function=function,
-                inputs=inputs,
-                timeout=self.timeout,
-                context=self.context,
-            )
+            note = self._left()
             if note.remote is None:
-                self._check_stop(None)
-                note.write()
-                note = replace(note, remote=self._asked(self.executor.submit, work))
-                note.write()
-            assert note.remote is not None
-            state = self._followed(note.remote)
-        except RemoteUnreachable:
+                repeated = note.number == self.note.number
+                note = self._submitted(note)
+                if repeated and self._state(note).kind in UNSUCCESSFUL:  # it had arrived, and has ended meanwhile
+                    note = self._submitted(note.next())
+            state = self._followed(note)
+        except CUT_OFF:
             raise
         except BaseException as error:
-            if note.remote is not None or self.over or not isinstance(error, Exception):  # else it was refused
-                self._cancel(note)
+            lives = self.note.remote is not None or self.stopped or not isinstance(error, Exception)  # else refused
+            if lives and not self.note.over:
+                self._cancel()
             raise
         if state.kind != "succeeded":
             raise self._failure(note.remote, state)
         try:
-            return finish(self._asked(self.executor.fetch, note.remote, work, remote=note.remote))
+            return finish(self._asked(self.executor.fetch, note.remote, self._work(note), remote=note.remote))
         except Exception as error:
-            if not self.over and not isinstance(error, RemoteUnreachable):  # a retry would fare no better with it
-                note.next().write()
+            if not self.stopped and not isinstance(error, CUT_OFF):  # a retry would fare no better with it
+                replace(note, over=True).write()
             raise
 
     def _left(self) -> Note:
         """Return the note of a remote run that can be taken up, else that of the next submission."""
-        note = Note.last_of(self.context)
-        if not note.number:
-            return note.next()
-        if note.remote is None:  # was it submitted? its process ended before it knew
-            note = replace(note, remote=self._asked(self.executor.find, note.token))
-        if note.remote is None:
-            return note
-        if self._asked(self.executor.look, note.remote, remote=note.remote).kind in ("failed", "cancelled", "gone"):
-            return note.next()
-        self._log(logging.INFO, f"Taking up {self._what(note.remote)}.")
-        return note
+        if self.note.over:
+            return self.note.next()
+        if self.note.remote is None:  # was it submitted? its process ended before it knew
+            self.note = replace(self.note, remote=self._asked(self.executor.find, self.note.token))
+        if self.note.remote is None:
+            return self.note
+        if self._state(self.note).kind in UNSUCCESSFUL:
+            self.note, self.url = replace(self.note, over=True), ""
+            return self.note.next()
+        self._log(logging.INFO, f"Taking up {self._what(self.note.remote)}.")
+        return self.note
 
-    def _followed(self, remote: str) -> RemoteState:
+    def _submitted(self, note: Note) -> Note:
+        """Submit the body under a note; return the note of its remote run."""
+        self._check_stop(None)
+        self.note = note.write()
+        self.note = replace(note, remote=self._asked(self.executor.submit, self._work(note)))
+        return self.note.write()
+
+    def _work(self, note: Note) -> Work:
+        return Work(
+            token=note.token,
+            label=f"{self.context.node}-{self.context.run_id[:8]}-{note.number}",
+            function=self.function,
+            inputs=self.inputs,
+            timeout=self.timeout,
+            context=self.context,
+        )
+
+    def _followed(self, note: Note) -> RemoteState:
         """Look at a remote run until it is over."""
         wait = FIRST_WAIT_SECONDS
-        state = self._look(remote)
-        self._log(logging.INFO, f"Following {self._what(remote)}.")
+        state = self._look(note)
+        self._log(logging.INFO, f"Following {self._what(note.remote)}.")
         while state.kind == "running":
-            self._wait(remote, wait)
-            state = self._look(remote)
+            self._wait(note.remote, wait)
+            state = self._look(note)
             wait = min(wait * WAIT_GROWTH, self.executor.poll_seconds)
         return state
 
-    def _cancel(self, note: Note) -> None:
-        """Stop a remote run; a retry must not take up one that is about to end."""
-        problem: Exception | None = None
-        for wait in CANCEL_WAITS:
-            time.sleep(wait)
-            try:
-                if self.executor.cancel_left(note):
-                    note.next().write()
+    def _cancel(self) -> None:
+        """Stop the remote run; a retry must not take up one that is about to end."""
+        problem: Exception | str = "it is not found"
+        try:
+            if self.executor.cancel_left(self.note):
+                replace(self.note, over=True).write()
                 return
-            except Exception as error:
-                problem = error
-                if not isinstance(error, RemoteUnreachable):
-                    break
-        self._log(logging.WARNING, f"{self._what(note.remote)} could not be cancelled, and may go on: {problem}")
+        except Exception as error:
+            problem = error
+        self._log(logging.WARNING, f"{self._what(self.note.remote)} could not be cancelled, and may go on: {problem}")
 
     def _wait(self, remote: str | None, seconds: float) -> None:
         left = self.end_by - time.monotonic()
         if left <= 0:
-            self.over = True
+            self.stopped = True
             limit = self.executor.deadline_seconds if self.timeout is None else self.timeout
             raise TimeoutError(f"{self._what(remote)} was cancelled after {limit:g} s.")
         stop = run_context.stop.get()
@@ -334,12 +373,17 @@ class _Following:
 
     def _check_stop(self, remote: str | None) -> None:
         if run_context.stopping():
-            self.over = True
+            self.stopped = True
             raise RemoteFailed(f"{self._what(remote)} was cancelled, because the run ended.")
 
-    def _look(self, remote: str) -> RemoteState:
-        state: RemoteState = self._asked(self.executor.look, remote, remote=remote)
+    def _state(self, note: Note) -> RemoteState:
+        state: RemoteState = self._asked(self.executor.look, note.remote, remote=note.remote)
         self.url = state.url or self.url
+        return state
+
+    def _look(self, note: Note) -> RemoteState:
+        """Return the state of a remote run, and show what is new of it."""
+        state = self._state(note)
         for line in state.log[self.logged :]:
             self._log(logging.INFO, line)
         self.logged = max(self.logged, len(state.log))
@@ -366,11 +410,15 @@ class _Following:
                         "Hint: what was submitted goes on; a retry takes it up."
                     ) from None
             except RemoteFailed as error:
-                raise RemoteFailed(redaction.hidden(f"{self._what(remote)}: {error}")) from None
+                said = redaction.hidden(f"{self._what(remote)}: {error}")
+                if isinstance(error, RemoteDenied):
+                    hint = "\nHint: what was submitted goes on; a retry with good credentials takes it up."
+                    raise RemoteDenied(said + (hint if remote else "")) from None
+                raise RemoteFailed(said) from None
             self._wait(remote, wait)
             wait = min(wait * WAIT_GROWTH, self.executor.poll_seconds)
 
-    def _failure(self, remote: str, state: RemoteState) -> GlacierError:
+    def _failure(self, remote: str | None, state: RemoteState) -> GlacierError:
         how = {"gone": "is not known to the service any more", "cancelled": "was cancelled there"}
         text = f"{self._what(remote)} {how.get(state.kind, 'failed')}"
         text += f": {state.message}" if state.message else "."

@@ -15,7 +15,7 @@ import pytest
 
 from glacier_prefect import pipeline, run_context, task
 from glacier_prefect.credentials import redaction
-from glacier_prefect.errors import CheckError, OptionError, RemoteFailed, RemoteUnreachable
+from glacier_prefect.errors import CheckError, OptionError, RemoteDenied, RemoteFailed, RemoteUnreachable
 from glacier_prefect.executors import FolderPlace, RemoteExecutor, RemoteState, Work, parcel, parcel_entry, remote
 from glacier_prefect.executors.remote import Note
 from glacier_prefect.providers import AWSProvider
@@ -163,6 +163,30 @@ def test_what_never_arrived_is_submitted_under_the_same_token(service: Service, 
     assert list(service.tokens) == [note.token]
 
 
+def test_a_run_that_failed_while_nobody_knew_of_it_is_not_the_failure_of_the_retry(
+    service: Service, context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryExecutor, "find", lambda self, token: None)  # as of a service that lists live runs
+    note = Note(number=1, remote=None, context=context).write()
+    service.tokens[note.token], service.runs["run-1"] = "run-1", RemoteState(kind="failed")
+    assert attempt(service, context) == "value of run-2"
+    assert list(service.tokens) == [note.token, note.next().token]
+
+
+def test_what_fails_at_once_is_submitted_once(service: Service, context: RunContext) -> None:
+    service.answered = lambda call, made: service.runs.update({made: RemoteState(kind="failed")})
+    for number in (1, 2):
+        with pytest.raises(RemoteFailed, match=f"Run run-{number} "):
+            attempt(service, context)
+    service.runs["run-2"] = RemoteState(kind="succeeded")
+    service.meddle = failing("fetch", error=lambda: CheckError("no"))
+    with pytest.raises(CheckError):
+        attempt(service, context)
+    service.meddle = failing()
+    with pytest.raises(RemoteFailed, match="Run run-3 "):  # though a note says that run-2 is not to be taken up
+        attempt(service, context)
+
+
 def test_tokens_are_of_the_run_the_node_its_item_and_the_number_and_of_nothing_else(context: RunContext) -> None:
     note = Note(number=1, remote=None, context=context)
     elsewhere = Note(number=1, remote="run-7", context=replace(context, exchange="/other/disk", parameters={"a": 1}))
@@ -298,6 +322,18 @@ def test_the_deadline_counts_while_a_service_is_away(service: Service, context: 
     assert service.cancelled == ["run-1"]
 
 
+@pytest.mark.parametrize("call", ["find", "look", "fetch"])
+def test_credentials_that_are_not_taken_leave_the_run_alone(service: Service, context: RunContext, call: str) -> None:
+    note = Note(number=1, remote=None if call == "find" else "run-1", context=context).write()
+    service.tokens[note.token], service.runs["run-1"] = "run-1", RemoteState(kind="succeeded", url="https://jobs/1")
+    service.meddle = failing(call, error=lambda: RemoteDenied("401"))
+    with pytest.raises(RemoteDenied, match=r"un.* of task 'work' on executor 'memory': 401"):
+        attempt(service, context)
+    service.meddle = failing()
+    assert attempt(service, context) == "value of run-1"
+    assert (list(service.tokens), service.cancelled) == ([note.token], [])
+
+
 # -- what fails --------------------------------------------------------------------------------------------------------
 
 
@@ -380,6 +416,28 @@ def test_when_the_run_ends_meanwhile_the_remote_run_is_cancelled(
     assert service.cancelled == ["run-1"]
 
 
+@pytest.mark.parametrize("how", ["deadline", "end of the run", "Ctrl-C"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_run_that_is_being_taken_up_is_cancelled_too(
+    service: Service, context: RunContext, stop: threading.Event, how: str, known: bool
+) -> None:
+    note = Note(number=1, remote="run-1" if known else None, context=context).write()
+    service.tokens[note.token], service.runs["run-1"] = "run-1", RemoteState(kind="running", url="https://jobs/1")
+
+    def meddle(call: str, _: Any) -> None:
+        if call == "look":
+            if how == "Ctrl-C":
+                raise KeyboardInterrupt
+            if how == "end of the run":
+                stop.set()
+            raise RemoteUnreachable("503")
+
+    service.meddle = meddle
+    with pytest.raises((TimeoutError, RemoteFailed, KeyboardInterrupt)):
+        attempt(service, context, timeout=0.3)
+    assert service.cancelled == ["run-1"]
+
+
 def test_what_was_submitted_without_an_answer_is_found_and_cancelled(
     service: Service, context: RunContext, stop: threading.Event
 ) -> None:
@@ -423,6 +481,20 @@ def test_cancelling_is_tried_again_and_what_goes_on_is_told(
         attempt(service, context, timeout=0.1)
     assert "Run run-2 (https://jobs/1) of task 'work' on executor 'memory' could not be cancelled" in caplog.text
     assert Note.last_of(context).remote == "run-2"  # which the hook, or a retry, finds
+
+
+def test_a_run_that_cannot_be_found_to_cancel_it_is_told(
+    service: Service, context: RunContext, stop: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lost(call: str, _: Any) -> None:
+        stop.set()
+        service.tokens.clear()
+        raise RemoteUnreachable("reset by peer")
+
+    service.answered = lost
+    with caplog.at_level(logging.WARNING, "prefect.glacier"), pytest.raises(RemoteFailed):
+        attempt(service, context)
+    assert "The run of task 'work' on executor 'memory' could not be cancelled, and may go on" in caplog.text
 
 
 # -- what it shows -----------------------------------------------------------------------------------------------------
