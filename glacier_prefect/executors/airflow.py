@@ -5,6 +5,7 @@ Imports neither Airflow nor its client, which `airflow_api` does when it is firs
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import functools
 import inspect
@@ -12,10 +13,12 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 from urllib.parse import quote, urlsplit
 
+from glacier_prefect import run_context
 from glacier_prefect.environments import find_project
 from glacier_prefect.errors import ArgumentsError, OptionError, RemoteFailed, RemoteUnreachable, TravelError, nearest
 from glacier_prefect.executors import airflow_logs
@@ -181,7 +184,8 @@ class AirflowExecutor(RemoteExecutor):
     ) -> Any:
         if self.dag_id is not None:
             conf = functools.cache(lambda: _conf(function, inputs))  # once, however often the run is submitted
-            return super().run(conf, {}, timeout=timeout, finish=finish)
+            with _reporting():
+                return super().run(conf, {}, timeout=timeout, finish=finish)
         assert self.python is not None
         python = os.path.abspath(os.path.expanduser(self.python))  # not resolved: a link is what makes an environment
         return finish(OperatorRun(python, timeout).value(function, inputs))
@@ -220,7 +224,7 @@ class AirflowExecutor(RemoteExecutor):
             self._api.pages("TaskInstanceApi", "get_task_instances", self._dag, remote, items="task_instances"),
             key=lambda each: (each["start_date"] or "~", each["task_id"], each["map_index"]),
         )
-        report = _reports.setdefault((self._url, self._dag, remote), _Report())
+        report = _reports.get().setdefault((self._url, self._dag, remote), _Report())
         for each in instances:
             report.take(each, functools.partial(self._log_of, remote))
         if run["state"] not in ("success", "failed"):
@@ -232,7 +236,6 @@ class AirflowExecutor(RemoteExecutor):
             done = sum(each["state"] in ENDED for each in instances)
             progress = done / len(instances) if instances else None
             return RemoteState(kind="running", url=url, progress=progress, log=tuple(report.lines))
-        _reports.pop((self._url, self._dag, remote), None)
         if run["state"] == "success":
             return RemoteState(kind="succeeded", url=url, progress=1.0, log=tuple(report.lines))
         message, trace = self._failure(remote, instances)
@@ -370,7 +373,17 @@ class _Report:
             self.say((name, attempt, state), f"{name}: {state}{again}{took}")
 
 
-_reports: dict[tuple[str, str, str], _Report] = {}
+# Of what a body follows; while it does, since lines must stay where they were among those that were told.
+_reports: ContextVar[dict[tuple[str, str, str], _Report]] = ContextVar("reports")
+
+
+@contextlib.contextmanager
+def _reporting() -> Iterator[None]:
+    reset = _reports.set({})
+    try:
+        yield
+    finally:
+        _reports.reset(reset)
 
 
 def _name(instance: Mapping[str, Any]) -> str:
@@ -380,18 +393,19 @@ def _name(instance: Mapping[str, Any]) -> str:
 
 def _conf(function: Callable[..., Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a function makes the `conf` of a DAG's run."""
-    conf = call(function, inputs)
+    conf, context = call(function, inputs), run_context.current()
+    node = context.node if context else function.__name__
     if conf is None:
         return {}
     if not isinstance(conf, Mapping):
         raise ArgumentsError(
-            f"The function {function.__name__!r} returned {type(conf).__name__}; with executor 'airflow' and dag_id it "
-            "returns a dict, the conf of the DAG's run, or nothing."
+            f"Task {node!r} returned {type(conf).__name__}; with executor 'airflow' and dag_id its function returns a "
+            "dict, the conf of the DAG's run, or nothing."
         )
     try:
         return dict(json.loads(json.dumps(conf, allow_nan=False)))
     except (TypeError, ValueError) as error:
         raise TravelError(
-            f"What the function {function.__name__!r} returned cannot be the conf of a DAG's run, as it is no JSON: "
+            f"What task {node!r} on executor 'airflow' returned cannot be the conf of a DAG's run, as it is no JSON: "
             f"{error}"
         ) from None

@@ -16,7 +16,7 @@ from typing import Any
 from glacier_prefect import environments, run_context
 from glacier_prefect.credentials import Secret
 from glacier_prefect.credentials.redaction import reveal
-from glacier_prefect.errors import ConfigurationError, NotAvailableError, RemoteFailed, RemoteUnreachable
+from glacier_prefect.errors import ConfigurationError, NotAvailableError, RemoteDenied, RemoteFailed, RemoteUnreachable
 
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and to answer
 PAGE = 100
@@ -45,6 +45,7 @@ class AirflowApi:
 
         Raises:
             RemoteUnreachable: It does not answer just now.
+            RemoteDenied: It does not take the credentials, or the user may not do it.
             RemoteFailed: It refuses the call.
         """
         client = _client()
@@ -67,7 +68,7 @@ class AirflowApi:
             return status, content
         detail = content.get("detail", content) if isinstance(content, dict) else content
         if status in (401, 403):
-            raise RemoteFailed(f"Airflow ({self.url}) does not allow it: {call} gave {status}, {detail}.")
+            raise RemoteDenied(f"Airflow ({self.url}) does not allow it: {call} gave {status}, {detail}.")
         raise RemoteFailed(f"Airflow ({self.url}) refused {call}: {status}, {detail}.")
 
     def pages(self, api: str, call: str, *args: Any, items: str, **options: Any) -> Iterator[dict[str, Any]]:
@@ -89,7 +90,7 @@ class AirflowApi:
         if username is None or not _is_known(self.password_secret):
             environment = environments.find_project().environment().name
             raise ConfigurationError(
-                f"Airflow at {self.url} needs a user and a password, or a token, and there is none.\n"
+                f"{_who()} needs a user and a password, or a token, for Airflow at {self.url}, and there is none.\n"
                 f"Hint: set AIRFLOW_USERNAME and {self.password_secret}, or {self.token_secret}, as variables or (but "
                 f"for the user's name) under [environments.{environment}.secrets] of glacier.toml; or name a Prefect "
                 "block: AirflowExecutor(credentials_block=...)."
@@ -106,7 +107,8 @@ class AirflowApi:
             return self._login(value["username"], value["password"])
         if not isinstance(value, str):
             raise ConfigurationError(
-                f"The Prefect block {name!r} has neither a token nor an object with username and password."
+                f"{_who()} finds neither a token nor an object with username and password in the Prefect block "
+                f"{name!r}."
             )
         reveal(value)
         return value
@@ -120,8 +122,15 @@ class AirflowApi:
             ask = functools.partial(pool.request, "POST", f"{self.url}/auth/token", json=login)
             status, content = _answer(self.url, ask)
         if status >= 300 or not isinstance(content, dict) or "access_token" not in content:
-            raise RemoteFailed(f"Airflow ({self.url}) does not let the user {username!r} in: {status}.")
-        return str(content["access_token"])
+            raise RemoteDenied(f"Airflow ({self.url}) does not let the user {username!r} in: {status}.")
+        token = str(content["access_token"])
+        reveal(token)
+        return token
+
+
+def _who() -> str:
+    context = run_context.current()
+    return f"The executor 'airflow' of task {context.node if context else None!r}"
 
 
 def _is_known(secret: str) -> bool:
@@ -155,8 +164,7 @@ def _client() -> Any:
     try:
         return importlib.import_module("airflow_client.client")
     except ImportError:
-        context = run_context.current()
+        who = _who().replace("The", "the", 1)
         raise NotAvailableError(
-            "apache-airflow-client is not installed, which the executor 'airflow' of task "
-            f"{context.node if context else None!r} needs.\nHint: pip install 'glacier-prefect[airflow]'"
+            f"apache-airflow-client is not installed, which {who} needs.\nHint: pip install 'glacier-prefect[airflow]'"
         ) from None

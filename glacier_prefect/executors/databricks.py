@@ -6,7 +6,6 @@ run there by `parcel_entry.py`. The calls are in `databricks_workspace`. Imports
 
 from __future__ import annotations
 
-import importlib.metadata
 import inspect
 import json
 import math
@@ -269,15 +268,15 @@ class DatabricksExecutor(RemoteExecutor):
 
     def find(self, token: str) -> str | None:
         # A run that is over need not be found: submitted again under its token, it is the same run. One of a job cannot
-        # be: it bears the job's name.
+        # be: Databricks tells no tokens, and it bears the job's name. Asking for it by its token would run the job,
+        # with other parameters, if it had never arrived.
         if self.job_id is not None:
             return None
         runs = self._workspace().active_runs()
         return next((str(each["run_id"]) for each in runs if str(each.get("run_name")).endswith(token)), None)
 
     def _workspace(self) -> Workspace:
-        context = run_context.current()
-        return connected(self._access, f"task {context.node!r}" if context and context.node else "a task")
+        return connected(self._access, _where())
 
     def _new_place(self, workspace: Workspace, work: Work) -> Place:
         """Return the folder for the parcel of a submission."""
@@ -290,7 +289,7 @@ class DatabricksExecutor(RemoteExecutor):
         if work.context.shared is not None:
             return self._bucket(work.token)
         raise ConfigurationError(
-            f"Task {work.context.node!r} has no way to Databricks for its code and frames.\n"
+            f"Task {work.context.node!r} on executor 'databricks' has no way there for its code and frames.\n"
             f"Hint: DatabricksExecutor(volume='/Volumes/catalog/schema/volume'), {ENV_HINT}; an environment of a cloud "
             "provider has an exchange bucket, too."
         )
@@ -309,7 +308,8 @@ class DatabricksExecutor(RemoteExecutor):
         context = run_context.current()
         if context is None or context.shared is None:
             raise ConfigurationError(
-                "The exchange bucket that this run's code went through is not that of its project."
+                f"The exchange bucket through which the code of {_where()} (executor 'databricks') went is not that of "
+                "this run.\nHint: retry it in the environment that it began in."
             )
         return BucketPlace(replace(context.shared, folder=f"{context.shared.folder}/{token}"))
 
@@ -336,8 +336,15 @@ class DatabricksExecutor(RemoteExecutor):
         return body
 
 
+def _where() -> str:
+    context = run_context.current()
+    return f"task {context.node!r}" if context and context.node else "a task"
+
+
 def _needed(libraries: Sequence[Any]) -> Iterator[str]:
     """Yield the requirements of every body that the user has not given."""
+    import importlib.metadata
+
     given = {match[0].lower() for each in libraries if isinstance(each, str) and (match := re.match(r"[\w.-]+", each))}
     for name in NEEDED_THERE:
         if name not in given:
@@ -369,8 +376,9 @@ def _parameters(value: Any) -> dict[str, str]:
         except TypeError:
             hint = "write it to a sink and pass its uri" if is_frame(each) else "make a text of it"
             raise ArgumentsError(
-                f"Task {node!r} returned the parameter {name!r} of type {type(each).__name__}; jobs and notebooks take "
-                f"texts, and JSON is made of numbers, lists and dicts.\nHint: {hint}."
+                f"Task {node!r} on executor 'databricks' returned the parameter {name!r} of type "
+                f"{type(each).__name__}; jobs and notebooks take texts, and JSON is made of numbers, "
+                f"lists and dicts.\nHint: {hint}."
             ) from None
     return made
 

@@ -12,16 +12,16 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from glacier_prefect import run_context
 from glacier_prefect.credentials.base import required
 from glacier_prefect.credentials.redaction import hidden, reveal
-from glacier_prefect.errors import ConfigurationError, NotAvailableError, RemoteFailed, RemoteUnreachable
+from glacier_prefect.errors import ConfigurationError, NotAvailableError, RemoteDenied, RemoteFailed, RemoteUnreachable
 from glacier_prefect.exchange import scan_file
 from glacier_prefect.executors.parcel import ENTRY, Place
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
     from databricks.sdk import WorkspaceClient
 
+Answer = TypeVar("Answer")
 JOBS = "/api/2.2/jobs"
 KEPT_DAYS = 7
 PREFIXES = ("DATABRICKS_", "ARM_", "GOOGLE_")
@@ -77,9 +78,7 @@ def connected(access: Access, where: str) -> Workspace:
                     f"{package} is not installed, which the executor 'databricks' of {where} needs.\n"
                     "Hint: pip install 'glacier-prefect[databricks]'"
                 ) from None
-            for name in SECRETS:
-                reveal(str(getattr(client.config, name, None) or ""))
-            _connected[key] = Workspace(client, key)
+            _connected[key] = Workspace(client, lambda: _client(access, where))
         return _connected[key]
 
 
@@ -101,6 +100,8 @@ def _client(access: Access, where: str) -> WorkspaceClient:
             disable_async_token_refresh=True,
             **given,
         )
+        for name in SECRETS:
+            reveal(str(getattr(config, name, None) or ""))
         return WorkspaceClient(config=config)
     except ValueError as error:  # of which the SDK makes many, all with words for whoever configures it
         if isinstance(error.__cause__ or error.__context__, OSError):
@@ -153,10 +154,15 @@ class _Clock:
 
 
 class Workspace:
-    """One workspace."""
+    """One workspace.
 
-    def __init__(self, client: WorkspaceClient, key: Any) -> None:
-        self.client, self.key = client, key
+    Attributes:
+        client: Databricks' client.
+        renewed: Makes another one, with the credentials that are found then.
+    """
+
+    def __init__(self, client: WorkspaceClient, renewed: Callable[[], WorkspaceClient]) -> None:
+        self.client, self.renewed = client, renewed
         self._entry = ""
 
     # -- runs ----------------------------------------------------------------------------------------------------------
@@ -178,15 +184,8 @@ class Workspace:
         return self._found("GET", f"{JOBS}/runs/get-output", query={"run_id": task_run}) or {}
 
     def cancel(self, remote: str) -> None:
-        """Cancel a run; asks a few times, since whoever cancels often ends itself then."""
-        for left in reversed(range(5)):
-            try:
-                self._found("POST", f"{JOBS}/runs/cancel", body={"run_id": int(remote)})
-                return
-            except RemoteUnreachable:
-                if not left:
-                    raise
-                time.sleep(0.5)
+        """Cancel a run."""
+        self._found("POST", f"{JOBS}/runs/cancel", body={"run_id": int(remote)})
 
     def active_runs(self) -> Iterator[dict[str, Any]]:
         """Yield the submitted runs that are not over."""
@@ -205,56 +204,69 @@ class Workspace:
         from databricks.sdk.errors import ResourceAlreadyExists
         from databricks.sdk.service.workspace import ImportFormat
 
-        if not self._entry:
-            content = ENTRY.read_bytes()
-            with self._asking():
-                folder = f"/Workspace/Users/{self.client.current_user.me().user_name}/.glacier"
-                file = f"{folder}/parcel_entry_{hashlib.blake2b(content, digest_size=8).hexdigest()}.py"
-                self.client.workspace.mkdirs(folder)
-                with contextlib.suppress(ResourceAlreadyExists):
-                    self.client.workspace.upload(file, content, format=ImportFormat.RAW)
-            self._entry = file
+        content = ENTRY.read_bytes()
+
+        def put(client: WorkspaceClient) -> str:
+            folder = f"/Workspace/Users/{client.current_user.me().user_name}/.glacier"
+            file = f"{folder}/parcel_entry_{hashlib.blake2b(content, digest_size=8).hexdigest()}.py"
+            client.workspace.mkdirs(folder)
+            with contextlib.suppress(ResourceAlreadyExists):
+                client.workspace.upload(file, content, format=ImportFormat.RAW)
+            return file
+
+        self._entry = self._entry or self._ask(put)
         return self._entry
 
     def make_folder(self, folder: str) -> None:
         """Make a folder of a volume, with those above it."""
-        with self._asking():
-            self.client.files.create_directory(folder)
+        self._ask(lambda client: client.files.create_directory(folder))
 
     def upload(self, path: str, file: Path) -> None:
         """Copy a file into a volume."""
-        with self._asking(), open(file, "rb") as opened:
-            self.client.files.upload(path, opened, overwrite=True)
+
+        def put(client: WorkspaceClient) -> None:
+            with open(file, "rb") as opened:
+                client.files.upload(path, opened, overwrite=True)
+
+        self._ask(put)
 
     def read(self, path: str) -> bytes | None:
         """Return the content of a file of a volume, None if it is not there."""
         from databricks.sdk.errors import NotFound
 
-        with self._asking():
+        def read(client: WorkspaceClient) -> bytes | None:
             try:
-                contents = self.client.files.download(path).contents
-                assert contents is not None
-                with contents:
-                    return contents.read()
+                contents = client.files.download(path).contents
             except NotFound:
                 return None
+            assert contents is not None
+            with contents:
+                return contents.read()
+
+        return self._ask(read)
 
     def download(self, path: str, file: Path) -> None:
         """Copy a file of a volume to this machine."""
         file.parent.mkdir(parents=True, exist_ok=True)
         draft = file.with_name(f"{file.name}.{threading.get_ident()}")
-        with self._asking():
-            contents = self.client.files.download(path).contents
+
+        def copy(client: WorkspaceClient) -> None:
+            contents = client.files.download(path).contents
             assert contents is not None
             with contents, open(draft, "wb") as opened:
                 shutil.copyfileobj(contents, opened, 1 << 20)
+
+        self._ask(copy)
         os.replace(draft, file)
 
     def files(self, folder: str) -> list[str]:
         """Return the names of the files in a folder of a volume."""
-        with self._asking():
-            found = self.client.files.list_directory_contents(folder)
+
+        def names(client: WorkspaceClient) -> list[str]:
+            found = client.files.list_directory_contents(folder)
             return [str(each.name) for each in found if not each.is_directory]
+
+        return self._ask(names)
 
     def expire(self, folder: str) -> None:
         """Remove the folders of days that are long past, once a process; what cannot be removed stays."""
@@ -276,24 +288,38 @@ class Workspace:
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def _do(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        with self._asking():
-            answer = self.client.api_client.do(method, path, **options)
-            assert isinstance(answer, dict)
-            return answer
+        answer = self._ask(lambda client: client.api_client.do(method, path, **options))
+        assert isinstance(answer, dict)
+        return answer
 
     def _found(self, method: str, path: str, **options: Any) -> dict[str, Any] | None:
         from databricks.sdk.errors import NotFound
 
-        with self._asking():
+        def found(client: WorkspaceClient) -> Any:
             try:
-                answer = self.client.api_client.do(method, path, **options)
+                return client.api_client.do(method, path, **options)
             except NotFound:
                 return None
-            assert isinstance(answer, dict)
-            return answer
+
+        answer = self._ask(found)
+        assert answer is None or isinstance(answer, dict)
+        return answer
+
+    def _ask(self, call: Callable[[WorkspaceClient], Answer]) -> Answer:
+        """Call Databricks; once more if it does not take the credentials, since others may be there by now."""
+        client = self.client
+        try:
+            with self._asking(client):
+                return call(client)
+        except RemoteDenied:
+            with _lock:
+                if self.client is client:
+                    self.client = self.renewed()
+        with self._asking(self.client):
+            return call(self.client)
 
     @contextlib.contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _asking(self, client: WorkspaceClient) -> Iterator[None]:
         """Make Glacier's errors of the SDK's."""
         from databricks.sdk import errors
         from databricks.sdk.errors.base import DatabricksError
@@ -304,21 +330,18 @@ class Workspace:
         except (*away, TimeoutError, ConnectionError) as error:
             raise RemoteUnreachable(hidden(str(error.__cause__ or error))) from None
         except (errors.Unauthenticated, errors.PermissionDenied) as error:
-            with _lock:  # the next task looks for credentials anew, as in a block that was changed
-                _connected.pop(self.key, None)
             # What the SDK says of its settings after it names no secret, and helps nobody here.
-            said, config = hidden(str(error)).partition(" Config: ")[0].rstrip("."), self.client.config
+            said, config = hidden(str(error)).partition(" Config: ")[0].rstrip("."), client.config
             if isinstance(error, errors.Unauthenticated) or "token" in said.lower():
-                raise RemoteFailed(
+                raise RemoteDenied(
                     f"Databricks at {config.host} does not take the credentials ({config.auth_type}): {said}.\n"
-                    "Hint: a token ends; DATABRICKS_CLIENT_ID with DATABRICKS_CLIENT_SECRET is renewed by itself. "
-                    "What was submitted goes on; a retry takes it up."
+                    "Hint: a token ends; DATABRICKS_CLIENT_ID with DATABRICKS_CLIENT_SECRET is renewed by itself."
                 ) from None
-            raise RemoteFailed(f"Databricks at {config.host} refused: {said}.") from None
+            raise RemoteDenied(f"Databricks at {config.host} refused: {said}.") from None
         except DatabricksError as error:
             if type(error) is DatabricksError:  # a gateway's answer, which the SDK has no word for
                 raise RemoteUnreachable(hidden(str(error))) from None
-            raise RemoteFailed(f"Databricks at {self.client.config.host} refused: {hidden(str(error))}") from None
+            raise RemoteFailed(f"Databricks at {client.config.host} refused: {hidden(str(error))}") from None
         except OSError as error:  # of the SDK's client of HTTP, or of the disk here
             if not type(error).__module__.startswith("requests."):
                 raise

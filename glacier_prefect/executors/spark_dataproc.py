@@ -7,7 +7,7 @@ import os
 from typing import Any, ClassVar
 
 from glacier_prefect.credentials.base import required
-from glacier_prefect.errors import RemoteFailed, RemoteUnreachable
+from glacier_prefect.errors import RemoteDenied, RemoteFailed, RemoteUnreachable
 from glacier_prefect.executors.remote import RemoteState
 from glacier_prefect.executors.spark_service import ARCHIVED, Kind, SparkService, state_of
 
@@ -72,22 +72,24 @@ class DataprocServerless(SparkService):
     def _call(self, method: str, path: str, body: Any = None, *, fine: tuple[int, ...] = ()) -> Any:
         """Return the answer to a call; None for a status that is fine too."""
         session = self.credentials().session()
-        away: tuple[type[Exception], ...] = (
-            required("google.auth.exceptions", "gcp").TransportError,
-            required("requests.exceptions", "gcp").ConnectionError,
-            required("requests.exceptions", "gcp").Timeout,
-        )
+        google = required("google.auth.exceptions", "gcp")
+        cut_off = required("requests.exceptions", "gcp").RequestException
         url = os.environ.get(OVERRIDE, ENDPOINT).rstrip("/") + path
         try:
             answer = session.request(method, url, json=body, timeout=CALL_SECONDS)
-        except away as error:
+        except (google.TransportError, cut_off) as error:
             raise RemoteUnreachable(f"Dataproc: {error}") from None
+        except google.GoogleAuthError as error:
+            problem = RemoteUnreachable if error.retryable else RemoteDenied
+            raise problem(f"Dataproc: no token of Google Cloud: {error}") from None
         finally:
             session.close()
         if answer.status_code in fine:
             return None
         if answer.status_code == 429 or answer.status_code >= 500:
             raise RemoteUnreachable(f"Dataproc: {answer.status_code} {answer.text[:500]}")
+        if answer.status_code in (401, 403):
+            raise RemoteDenied(f"Dataproc does not allow {method} {path}: {answer.status_code} {answer.text[:1000]}")
         if not answer.ok:
             raise RemoteFailed(f"Dataproc refused {method} {path}: {answer.status_code} {answer.text[:1000]}")
         return answer.json()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from glacier_prefect.credentials.base import required
-from glacier_prefect.errors import RemoteFailed, RemoteUnreachable
+from glacier_prefect.errors import RemoteDenied, RemoteFailed, RemoteUnreachable
 from glacier_prefect.executors.remote import RemoteState
 from glacier_prefect.executors.spark_service import ARCHIVED, Kind, SparkService, state_of
 
@@ -84,15 +84,25 @@ class EmrServerless(SparkService):
 
     @contextlib.contextmanager
     def _calling(self) -> Iterator[Any]:
-        client = self.credentials().client("emr-serverless")
         errors = required("botocore.exceptions", "aws")
+        no_credentials = (
+            errors.NoCredentialsError,
+            errors.PartialCredentialsError,
+            errors.CredentialRetrievalError,
+            errors.TokenRetrievalError,
+            errors.SSOError,
+        )
+        where = f"EMR Serverless (application {self.settings.application_id})"
         try:
-            yield client
+            yield self.credentials().client("emr-serverless")
+        except no_credentials as error:
+            raise RemoteDenied(f"{where}: {error}") from None
         except (errors.ConnectionError, errors.HTTPClientError) as error:
             raise RemoteUnreachable(f"EMR Serverless: {error}") from None
         except errors.ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             if status == 429 or status >= 500 or "Throttl" in error.response["Error"].get("Code", ""):
                 raise RemoteUnreachable(f"EMR Serverless: {error}") from None
-            where = f"EMR Serverless (application {self.settings.application_id})"
+            if status in (401, 403):
+                raise RemoteDenied(f"{where} does not allow it: {error}") from None
             raise RemoteFailed(f"{where} refused it: {error}") from None

@@ -198,7 +198,7 @@ class Databricks:
         faults: What is to go wrong.
         endings: How the next runs end without being run.
         env: Variables of the processes of runs, as the roles of clusters give them.
-        refused: Headers of calls whose token was not good.
+        refused: Paths of calls whose token was not good.
         runs: All runs.
         calls: All calls: method, path below `/api/2.x/`, JSON body.
     """
@@ -257,9 +257,9 @@ class Databricks:
 
     # -- who calls -----------------------------------------------------------------------------------------------------
 
-    def authenticate(self, header: str) -> None:
+    def authenticate(self, header: str, path: str) -> None:
         if self.tokens.get(header.removeprefix("Bearer "), 0) < time.monotonic():
-            self.refused.append(header)
+            self.refused.append(path)
             raise Refused(403, "403", "Invalid access token.")
 
     def client_token(self, header: str) -> dict[str, Any]:
@@ -714,7 +714,7 @@ class _Handler(BaseHTTPRequestHandler):
             return {"authorization_endpoint": f"{oidc}/authorize", "token_endpoint": f"{oidc}/token"}
         if path == "/oidc/v1/token":
             return self.home.client_token(self.headers.get("Authorization", ""))
-        self.home.authenticate(self.headers.get("Authorization", ""))
+        self.home.authenticate(self.headers.get("Authorization", ""), path)
         body = self.json() if self.headers.get("Content-Type") == "application/json" and self.content else None
         self.home.calls.append((self.command, path, body))
         for method, pattern, route in self.routes:

@@ -470,31 +470,56 @@ def test_a_token_that_ends_while_polling_is_an_error_and_a_retry_takes_the_run_u
             time.sleep(0.1)
         return 1
 
-    def change_token() -> None:
+    def end_token() -> None:
         eventually(lambda: ("GET", "jobs/runs/get", None) in workspace.calls, "a look at the run")
         workspace.tokens[token] = 0.0
-        eventually(lambda: len(workspace.refused) > 1, "refusals to show and to cancel it")
-        monkeypatch.setenv("DATABRICKS_TOKEN", workspace.new_token())
-        (workspace.volumes / "main/default/exchange/go").touch()
 
     token = workspace.new_token()
     monkeypatch.setenv("DATABRICKS_TOKEN", token)
-    change = threading.Thread(target=change_token)
-    change.start()
+    ending = threading.Thread(target=end_token)
+    ending.start()
     before = len(workspace.runs)
     errors: list[str] = []
 
     def again(task: Any, task_run: Any, state: Any) -> bool:
         errors.append(state.message)
+        monkeypatch.setenv("DATABRICKS_TOKEN", workspace.new_token())
+        (workspace.volumes / "main/default/exchange/go").touch()
         return True
 
-    assert run_of(waits, f"{VOLUME}/go", retries=1, retry_delay_seconds=2, retry_condition_fn=again) == 1
-    change.join()
+    assert run_of(waits, f"{VOLUME}/go", retries=1, retry_condition_fn=again) == 1
+    ending.join()
     assert len(workspace.runs) == before + 1
+    assert "jobs/runs/cancel" not in workspace.refused  # with good credentials it would have been done
     (said,) = errors
     assert re.search(r"Run \d+ \(\S+\) of task 'waits' on executor 'databricks': Databricks .* does not take", said)
     assert "does not take the credentials (pat): Invalid access token." in said
-    assert "a retry takes it up" in said
+    assert "takes it up" in said
+
+
+def test_a_token_that_is_replaced_in_a_profile_is_taken_while_a_run_goes_on(
+    workspace: Databricks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def write_profile() -> str:
+        token = workspace.new_token()
+        (tmp_path / "profiles").write_text(f"[shop]\nhost = {workspace.url}\ntoken = {token}\n")
+        return token
+
+    def replace_token() -> None:
+        eventually(lambda: ("GET", "jobs/runs/get", None) in workspace.calls, "a look at the run")
+        write_profile()
+        workspace.tokens[token] = 0.0
+
+    for name in ("DATABRICKS_HOST", "DATABRICKS_TOKEN"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "profiles"))
+    token = write_profile()
+    replacing = threading.Thread(target=replace_token)
+    replacing.start()
+    assert run_of(lambda: __import__("time").sleep(3), executor=on(profile="shop"), name="waits") is None
+    replacing.join()
+    assert workspace.refused
+    assert not workspace.called("jobs/runs/cancel")
 
 
 def test_no_secret_is_in_what_is_left_behind_or_said(
