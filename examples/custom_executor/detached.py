@@ -7,8 +7,8 @@ from pathlib import Path
 
 from glacier_prefect.executors import FolderPlace, RemoteExecutor, RemoteState, parcel
 
-# The first that makes the file `pid` goes on, so that a job that is submitted twice runs once.
-JOB = "set -C; echo $$ 2> /dev/null > pid && exec '{}' -u '{}' . < /dev/null > log 2>&1"
+# The first that makes the file `pid` goes on: a job runs once if submitted twice, and never if cancelled before.
+JOB = "echo $$ > $$; ln $$ pid 2> /dev/null && exec '{}' -u '{}' . < /dev/null > log 2>&1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,4 +36,4 @@ class DetachedExecutor(RemoteExecutor):
         return parcel.receive(FolderPlace(Path(remote))).value
 
     def cancel(self, remote):
-        subprocess.run(["kill", "-KILL", "--", "-" + Path(remote, "pid").read_text().strip()], capture_output=True)
+        subprocess.run("echo no > no; ln no pid; kill -9 -$(cat pid)", shell=True, cwd=remote, capture_output=True)

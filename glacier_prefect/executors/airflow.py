@@ -224,7 +224,7 @@ class AirflowExecutor(RemoteExecutor):
             self._api.pages("TaskInstanceApi", "get_task_instances", self._dag, remote, items="task_instances"),
             key=lambda each: (each["start_date"] or "~", each["task_id"], each["map_index"]),
         )
-        report = _reports.get().setdefault((self._url, self._dag, remote), _Report())
+        report = _reports.get({}).setdefault((self._url, self._dag, remote), _Report())
         for each in instances:
             report.take(each, functools.partial(self._log_of, remote))
         if run["state"] not in ("success", "failed"):

@@ -16,13 +16,11 @@ import os
 import pickle
 import shutil
 import signal
-import sqlite3
 import sys
 import threading
 import time
 import traceback
 from collections import OrderedDict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -119,6 +117,9 @@ class Job:
 
     def _prepare(self) -> None:
         """Give Airflow a metadata database, and a folder of DAGs, of its own."""
+        import sqlite3
+        from importlib.metadata import PackageNotFoundError, version
+
         mine, theirs = list(sys.version_info[:2]), self.settings["python"]
         if mine != theirs:
             raise Refused(

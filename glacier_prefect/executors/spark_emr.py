@@ -13,6 +13,7 @@ from glacier_prefect.executors.remote import RemoteState
 from glacier_prefect.executors.spark_service import ARCHIVED, Kind, SparkService, state_of
 
 SHORTEST_MINUTES = 5  # that the service takes
+BAD_CREDENTIALS = ("ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException")  # whatever the status
 LIVE = ("SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED")
 ENDED: dict[str, Kind] = {"SUCCESS": "succeeded", "FAILED": "failed", "CANCELLED": "cancelled"}
 
@@ -101,8 +102,9 @@ class EmrServerless(SparkService):
             raise RemoteUnreachable(f"EMR Serverless: {error}") from None
         except errors.ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if status == 429 or status >= 500 or "Throttl" in error.response["Error"].get("Code", ""):
+            code = error.response["Error"].get("Code", "")
+            if status == 429 or status >= 500 or "Throttl" in code:
                 raise RemoteUnreachable(f"EMR Serverless: {error}") from None
-            if status in (401, 403):
+            if status in (401, 403) or code in BAD_CREDENTIALS:
                 raise RemoteDenied(f"{where} does not allow it: {error}") from None
             raise RemoteFailed(f"{where} refused it: {error}") from None

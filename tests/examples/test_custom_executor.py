@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_executor"
 READ = """
@@ -30,6 +33,18 @@ def test_it_gives_the_result_from_another_process_and_leaves_none(tmp_path: Path
     assert here not in processes
     assert not Path("/proc", str(processes[0])).exists()
     assert len(list((tmp_path / "jobs").glob("glacier-*"))) == 2, "the environment's setting is used"
+
+
+def test_a_job_that_is_cancelled_before_it_begins_never_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    detached = importlib.import_module("detached")
+    executor = detached.DetachedExecutor(folder=str(tmp_path))
+    for _ in range(2):
+        executor.cancel(str(tmp_path))
+    assert executor.look(str(tmp_path)).kind == "failed"
+    begun = subprocess.run(["sh", "-c", detached.JOB.format(sys.executable, "entry.py")], cwd=tmp_path)
+    assert begun.returncode != 0
+    assert not (tmp_path / "log").exists()
 
 
 def test_the_executor_has_under_forty_lines() -> None:

@@ -26,6 +26,8 @@ from urllib.parse import parse_qs, urlsplit
 import obstore
 from obstore.store import ObjectStore
 
+CUT = 0
+
 
 @dataclass(kw_only=True)
 class Job:
@@ -53,7 +55,8 @@ class Services:
         folder: Where jobs run.
         stores: Buckets by address, as in "s3://name".
         env: Variables with which jobs reach them.
-        failing: Answers that the next calls get in place of theirs, as in `[503]`.
+        failing: Answers that the next calls get in place of theirs, as in `[503]`; one that is `CUT` ends in the
+            middle.
         calls: Methods and paths of all calls.
     """
 
@@ -160,7 +163,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length) or b"{}")
         services, url = self.services, urlsplit(self.path)
         services.calls.append(f"{self.command} {url.path}")
-        if services.failing:
+        if services.failing and services.failing[0] == CUT:
+            services.failing.pop(0)
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n{")
+            self.close_connection = True
+        elif services.failing:
             self._answer(services.failing.pop(0), {"message": "not just now"})
         elif url.path.startswith("/v1/"):
             self._answer(*self._dataproc(url.path, parse_qs(url.query), body))

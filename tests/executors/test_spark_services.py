@@ -9,16 +9,20 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import botocore.exceptions
 import polars as pl
 import pytest
+from google.auth.exceptions import RefreshError
+from google.auth.transport.requests import AuthorizedSession
 
 from glacier_prefect import SparkExecutor, run_context
+from glacier_prefect.credentials import AWSCredentials
 from glacier_prefect.emulators import GCS, S3
-from glacier_prefect.errors import ConfigurationError, OptionError, RemoteFailed
+from glacier_prefect.errors import ConfigurationError, OptionError, RemoteDenied, RemoteFailed, RemoteUnreachable
 from glacier_prefect.providers import AWSProvider, GCPProvider
 from glacier_prefect.run_context import RunContext
 from glacier_prefect.sources.shared import Shared
-from tests.executors.spark_services import Services
+from tests.executors.spark_services import CUT, Services
 from tests.server.conftest import azure, eventually, gcs, make_bucket, s3
 
 __all__ = ["azure", "gcs", "make_bucket", "s3"]
@@ -142,6 +146,31 @@ def test_a_job_that_was_left_is_found_by_its_token(submitted: Callable[..., Any]
     with run_context.entered(context):
         executor.cancel(list(services.jobs)[-1])  # one that is over
         assert executor.look("gone").kind == "gone"
+
+
+def test_what_says_nothing_of_the_job_does_not_cancel_it(
+    submitted: Callable[..., Any], services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = submitted.executor  # type: ignore[attr-defined]
+    with run_context.entered(submitted.context):  # type: ignore[attr-defined]
+        services.failing += [CUT] * 10  # boto3 asks again by itself
+        with pytest.raises(RemoteUnreachable):
+            executor.look("job")
+        services.failing[:] = [403]
+        with pytest.raises(RemoteDenied, match="does not allow"):
+            executor.look("job")
+        monkeypatch.setattr(AWSCredentials, "client", _ended(botocore.exceptions.NoCredentialsError()))
+        monkeypatch.setattr(AuthorizedSession, "request", _ended(RefreshError("it was revoked")))
+        with pytest.raises(RemoteDenied):
+            executor.look("job")
+    services.failing.clear()
+
+
+def _ended(error: Exception) -> Callable[..., Any]:
+    def call(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return call
 
 
 @pytest.mark.parametrize("submitted", ["emr"], indirect=True)
