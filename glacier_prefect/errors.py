@@ -27,6 +27,7 @@
     ├── SinkExistsError            (FileExistsError)
     ├── NotAvailableError          (RuntimeError)  exists in Glacier, not in this version or installation
     ├── RemoteFailed               (RuntimeError)  a task's run on a service failed, or was cancelled
+    │   └── RemoteDenied                         the service does not take the credentials; the run goes on
     ├── RemoteUnreachable          (ConnectionError)  a service that runs tasks does not answer
     ├── ApiUnreachable             (ConnectionError)  a configured Prefect API does not answer
     ├── ApiRequired                (RuntimeError)  something needs a Prefect API and none is configured

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from glacier_prefect import AirflowExecutor, pipeline, task
-from glacier_prefect.errors import RemoteFailed, RemoteUnreachable
+from glacier_prefect.errors import RemoteDenied, RemoteFailed, RemoteUnreachable
 from glacier_prefect.testing import Bodies, ExecutorContract, ValueContract
 from tests.executors import airflow_faults, airflow_server
 from tests.executors.airflow_server import PASSWORDS, Airflow
@@ -135,7 +135,7 @@ def test_who_may_not_is_told_so_without_a_secret(on: Any, monkeypatch: pytest.Mo
         ({"token_secret": "STALE"}, "get_dag gave 403, Invalid JWT token"),
     ):
         executor = on("values", **settings)
-        with pytest.raises(RemoteFailed, match=word) as raised:
+        with pytest.raises(RemoteDenied, match=word) as raised:
             run_of(executor, lambda: {"number": 1}, name="report")
         for secret in (PASSWORDS["reader"], "a-wrong-password", "not-a-token-any-more"):
             assert secret not in f"{raised.value}{executor!r}"
