@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from glacier_prefect import run_context
 from glacier_prefect.credentials.secrets import Secret
@@ -35,8 +35,9 @@ class SparkExecutor(RemoteExecutor):
 
     With a `master` the body runs here against a session, which the parameter annotated `SparkSession` or named `spark`
     gets. Frames that it is given are Spark DataFrames, but for parameters that are annotated as Polars'. A Spark
-    DataFrame that it returns comes back as a LazyFrame. `timeout_seconds` counts from when the session is there, and
-    cancels the body's Spark jobs; Python that runs no job ends when it ends.
+    DataFrame that it returns comes back as a LazyFrame. `timeout_seconds`, or else `deadline_seconds`, counts from when
+    the session is there, and cancels the body's Spark jobs; Python that runs no job ends when it ends. `poll_seconds`
+    is of services only.
 
     Attributes:
         master: "local[*]" (embedded, also with a number of cores), "spark://host:port" or "sc://host:port" (Spark
@@ -115,6 +116,15 @@ class SparkExecutor(RemoteExecutor):
         if "spark.master" in self.conf or "spark.remote" in self.conf:
             raise OptionError("SparkExecutor has a master in its conf.\nHint: say master=... .")
 
+    def completed(self, settings: Mapping[str, Any]) -> Self:
+        left_out: set[str] = set()  # what code says of where it runs stands alone
+        if self.service is not None:
+            kind, there = SERVICES[self.service], settings.get("service", self.service)
+            left_out = {"master", *OF_SERVICES}.difference((*kind.needs, *kind.takes) if there == self.service else ())
+        elif vars(self)["_given"] & {"master", "service"}:
+            left_out = {"service", *OF_SERVICES}
+        return super().completed({key: value for key, value in settings.items() if key not in left_out})
+
     def check(self, function: Callable[..., Any], where: str) -> None:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise OptionError(f"{where} is a generator; executor 'spark' takes a function that returns its result.")
@@ -157,7 +167,7 @@ class SparkExecutor(RemoteExecutor):
             session=session,
             node=context.node,
             tag=context.token.replace(",", "_"),
-            timeout=timeout,
+            timeout=self.deadline_seconds if timeout is None else timeout,
             patience=self.patience_seconds,
         )
         with watch.over():

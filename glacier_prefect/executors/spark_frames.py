@@ -5,10 +5,8 @@ Types that Spark does not have become the nearest that it has, or are refused by
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from glacier_prefect import run_context
 from glacier_prefect.errors import TravelError
 from glacier_prefect.exchange import file_of, hand_over, is_lazy, scan_file
+from glacier_prefect.executors.spark_parameters import annotated_parameters
 
 if TYPE_CHECKING:
     import polars as pl
@@ -190,12 +189,4 @@ class _Refused(Exception):
 
 def polars_parameters(function: Any) -> tuple[str, ...]:
     """Return the parameters of a function that take Polars' frames, by their annotation."""
-    return tuple(name for name, each in inspect.signature(function).parameters.items() if _is_polars(each.annotation))
-
-
-def _is_polars(annotation: Any) -> bool:
-    if isinstance(annotation, str):
-        module, _, kind = annotation.strip("'\" ").rpartition(".")
-        return kind == "LazyFrame" or (kind == "DataFrame" and module in ("pl", "polars"))
-    polars = sys.modules.get("polars")
-    return polars is not None and annotation in (polars.LazyFrame, polars.DataFrame)
+    return annotated_parameters(function, "polars", "LazyFrame", "DataFrame")

@@ -46,7 +46,7 @@ class Watch:
     session: Session
     node: str
     tag: str
-    timeout: float | None
+    timeout: float
     patience: float
     heard: float | None = None
     reason: Exception | None = None
@@ -95,7 +95,7 @@ class Watch:
             if self.reason is None:
                 if run_context.stopping():
                     self.reason = SparkError(f"The Spark jobs of {self.where} were cancelled, because the run ended.")
-                elif self.timeout is not None and now > began + self.timeout:
+                elif now > began + self.timeout:
                     self.reason = TimeoutError(
                         f"The Spark jobs of {self.where} were cancelled after {self.timeout:g} s."
                     )

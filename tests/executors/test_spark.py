@@ -25,6 +25,8 @@ import pytest
 from glacier_prefect import SparkExecutor, pipeline, task
 from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, RemoteUnreachable, TravelError
 from glacier_prefect.executors import spark_session
+from glacier_prefect.executors.spark_frames import polars_parameters
+from glacier_prefect.executors.spark_parameters import frame_parameters, session_parameters
 from glacier_prefect.executors.spark_session import SparkError
 from glacier_prefect.testing import Bodies, ExecutorContract, FrameContract, ValueContract
 from tests.server.conftest import eventually
@@ -324,6 +326,19 @@ def test_a_process_has_one_session_and_says_so(connect: str) -> None:
     assert run_of(count, SparkExecutor(master=connect)) == 3
 
 
+def test_without_timeout_seconds_the_deadline_of_the_executor_counts(connect: str) -> None:
+    def stays(spark):  # type: ignore[no-untyped-def]
+        def wait(batches):  # type: ignore[no-untyped-def]
+            for batch in batches:
+                time.sleep(30)
+                yield batch
+
+        return spark.range(1).mapInArrow(wait, "id long").count()
+
+    with pytest.raises(TimeoutError, match=r"task 'stays' .* were cancelled after 1 s"):
+        run_of(stays, SparkExecutor(master=connect, deadline_seconds=1))
+
+
 # -- local and standalone masters --------------------------------------------------------------------------------------
 
 FLOW = """
@@ -478,6 +493,52 @@ def test_a_master_that_goes_away_ends_the_body(
             run_of(stays, SparkExecutor(master=master, conf=conf, patience_seconds=2))
     finally:
         spark_session.stop()
+
+
+# -- settings and annotations ------------------------------------------------------------------------------------------
+
+ANNOTATED = """
+from typing import TYPE_CHECKING, Optional
+import polars
+import polars as pl
+from polars import DataFrame
+from pyspark import sql
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame as Spark, SparkSession
+Frame = pl.LazyFrame | None
+
+def here(a: DataFrame, b: pl.LazyFrame | None, c: "Optional[polars.DataFrame]", d: list["DataFrame"], e: Frame): ...
+
+def there(a: sql.DataFrame | None, b: "sql.DataFrame", c, d: int, spark: "SparkSession | None"): ...
+
+def unseen(a: "lazy.LazyFrame | None", b: "pyspark.sql.DataFrame | None", spark: "Unseen"): ...
+"""
+
+
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+def test_annotations_say_whose_frame_a_parameter_takes_however_they_are_written(future: str) -> None:
+    module: dict[str, Any] = {}
+    exec(future + ANNOTATED, module)
+    here, there, unseen = module["here"], module["there"], module["unseen"]
+    found = {each.__name__: (polars_parameters(each), frame_parameters(each)) for each in (here, there, unseen)}
+    assert found == {"here": (tuple("abcde"), ()), "there": ((), ("a", "b")), "unseen": (("a",), ("b",))}
+    assert [session_parameters(each) for each in (here, there, unseen)] == [(), ("spark",), ()]
+
+
+EMR = {"service": "emr-serverless", "application_id": "00abc", "role_arn": "arn:aws:iam::1:role/jobs"}
+DATAPROC = {"service": "dataproc-serverless", "project_id": "p", "region": "r", "archive": "gs://b/environment.tar.gz"}
+
+
+def test_what_code_says_of_where_it_runs_stands_alone() -> None:
+    for here in (SparkExecutor(master="local[*]"), SparkExecutor(service=None)):
+        assert here.completed(EMR).service is None
+    assert SparkExecutor(master="local[2]", files=False).completed({**EMR, "arrow_bytes": 5}) == SparkExecutor(
+        master="local[2]", files=False, arrow_bytes=5
+    )
+    there = SparkExecutor(**EMR)
+    assert there.completed({"master": "spark://host:7077", "archive": "s3://b/e.tar.gz"}).archive == "s3://b/e.tar.gz"
+    assert there.completed(DATAPROC) == there
+    assert SparkExecutor(app_name="mine").completed(EMR) == SparkExecutor(app_name="mine", **EMR)
 
 
 @pytest.mark.parametrize(
