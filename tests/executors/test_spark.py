@@ -201,6 +201,15 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
         yield address, stack.close
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _brief_java() -> Iterator[None]:
+    """Have no JVM optimize what it runs once: that is half of what it does in its first seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("SPARK_SUBMIT_OPTS", "SPARK_DAEMON_JAVA_OPTS"):
+            patch.setenv(variable, "-XX:TieredStopAtLevel=1")
+        yield
+
+
 class TestSparkExecutor(ExecutorContract, FrameContract, ValueContract):
     outlives: ClassVar[bool] = False
     changed: ClassVar[dict[str, object]] = CHANGED
@@ -340,6 +349,39 @@ def test_without_timeout_seconds_the_deadline_of_the_executor_counts(connect: st
 
 
 # -- local and standalone masters --------------------------------------------------------------------------------------
+
+
+class TestLocalMaster(ExecutorContract, FrameContract, ValueContract):
+    """The same embedded, which moves frames, cancels and ends in its own ways."""
+
+    outlives: ClassVar[bool] = False
+    changed: ClassVar[dict[str, object]] = CHANGED
+    refused: ClassVar[dict[str, str]] = REFUSED
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def prefect_api_url(cls, server: str) -> str:
+        return server
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def bodies(cls, tmp_path_factory: pytest.TempPathFactory) -> Bodies:
+        spark_session.stop()
+        return bodies_of(tmp_path_factory.mktemp("marks"), "SparkExecutor(master='local[1]')")
+
+
+class TestLocalFramesByFile(FrameContract):
+    """The same where all frames move as Parquet, on the session of above."""
+
+    changed: ClassVar[dict[str, object]] = CHANGED
+    refused: ClassVar[dict[str, str]] = REFUSED
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def bodies(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bodies]:
+        yield bodies_of(tmp_path_factory.mktemp("marks"), "SparkExecutor(master='local[1]', arrow_bytes=0)")
+        spark_session.stop()
+
 
 FLOW = """
 import json, os, sys, time
@@ -489,7 +531,8 @@ def test_a_master_that_goes_away_ends_the_body(
     conf = {"spark.executor.memory": "512m"} if kind == "standalone" else {}
     spark_session.stop()
     try:
-        with pytest.raises(RemoteUnreachable, match=r"did not answer for 2 s while task 'stays'"):
+        where = re.escape(f"task 'stays' (executor 'spark', {master})")
+        with pytest.raises(RemoteUnreachable, match=f"did not answer for 2 s while {where}"):
             run_of(stays, SparkExecutor(master=master, conf=conf, patience_seconds=2))
     finally:
         spark_session.stop()
