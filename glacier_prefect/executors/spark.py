@@ -37,7 +37,8 @@ class SparkExecutor(RemoteExecutor):
     gets. Frames that it is given are Spark DataFrames, but for parameters that are annotated as Polars'. A Spark
     DataFrame that it returns comes back as a LazyFrame. `timeout_seconds`, or else `deadline_seconds`, counts from when
     the session is there, and cancels the body's Spark jobs; Python that runs no job ends when it ends. `poll_seconds`
-    is of services only.
+    is of services only. Where code gives a `master` or a `service`, the environment's settings of the other are left
+    out.
 
     Attributes:
         master: "local[*]" (embedded, also with a number of cores), "spark://host:port" or "sc://host:port" (Spark

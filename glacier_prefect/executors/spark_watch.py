@@ -89,7 +89,7 @@ class Watch:
     def _watch(self, shown: Any) -> None:
         log = run_log(shown)
         began = answered = looked = time.monotonic()
-        progress = 0.0
+        progress = -1.0  # that nothing is done yet is shown too
         while not self._over.wait(LOOK_SECONDS):
             now = time.monotonic()
             if self.reason is None:

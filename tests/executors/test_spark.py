@@ -547,7 +547,7 @@ import polars as pl
 from polars import DataFrame
 from pyspark import sql
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame as Spark, SparkSession
+    from pyspark.sql import SparkSession
 Frame = pl.LazyFrame | None
 
 def here(a: DataFrame, b: pl.LazyFrame | None, c: "Optional[polars.DataFrame]", d: list["DataFrame"], e: Frame): ...
