@@ -216,7 +216,7 @@ def left_folders(plan: Plan, root: Path) -> list[Path]:
         for each in plan.json.get("resource_changes", ())
         if each["type"] == "terraform_data" and each["change"]["actions"] == ["delete"]
     ]
-    folders = [root / each["path"] for each in given if _holds_data(each)]
+    folders = [root / each["path"] for each in given if _holds_data(each) and "path" in each]
     return [each for each in folders if not each.is_symlink() and (each / ".glacier" / "made-by-terraform").exists()]
 
 

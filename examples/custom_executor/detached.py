@@ -26,11 +26,11 @@ class DetachedExecutor(RemoteExecutor):
 
     def look(self, remote):
         pid, log = Path(remote, "pid"), Path(remote, "log")
-        alive = not pid.exists() or Path("/proc", pid.read_text().strip()).exists()
+        died = pid.exists() and not Path("/proc", pid.read_text().strip()).exists()
         lines = tuple(log.read_text().splitlines()) if log.exists() else ()
         if made := parcel.receive(FolderPlace(Path(remote))):
             return RemoteState.of(made, url=remote, log=lines)
-        return RemoteState(kind="running" if alive else "failed", message="its process died", url=remote, log=lines)
+        return RemoteState(kind="failed" if died else "running", message="it died" * died, url=remote, log=lines)
 
     def fetch(self, remote, work):
         return parcel.receive(FolderPlace(Path(remote))).value

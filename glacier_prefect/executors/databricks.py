@@ -232,7 +232,7 @@ class DatabricksExecutor(RemoteExecutor):
             return RemoteState(kind="gone")
         url, words = str(run.get("run_page_url", "")), _ended(run)
         if not words:
-            return RemoteState(kind="running", url=url)
+            return RemoteState(kind="running", url=url, message=_going_on(run))
         outputs = dict(_outputs(workspace, run))
         log = tuple(line for each in outputs.values() for line in (each.get("logs") or "").splitlines())
         if SUCCEEDED.intersection(words):
@@ -397,6 +397,12 @@ def _ended(run: Mapping[str, Any]) -> tuple[str, ...]:
 def _message(run: Mapping[str, Any]) -> str:
     details = (run.get("status") or {}).get("termination_details") or {}
     return str((run.get("state") or {}).get("state_message") or details.get("message") or "")
+
+
+def _going_on(run: Mapping[str, Any]) -> str:
+    """Return what a run that is not over is about, as "PENDING: Waiting for cluster"."""
+    state = (run.get("state") or {}).get("life_cycle_state") or (run.get("status") or {}).get("state") or ""
+    return ": ".join(each for each in (str(state), _message(run)) if each)
 
 
 def _outputs(workspace: Workspace, run: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

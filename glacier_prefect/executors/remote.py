@@ -72,7 +72,7 @@ class RemoteState:
 
     Attributes:
         kind: "running" (also while it waits for its turn), or how it ended; "gone" if the service knows it no more.
-        message: Why it failed, in the service's or the body's words.
+        message: Why it failed, in the service's or the body's words; of one that is running, what it is about.
         trace: The traceback of the body.
         url: Where a person can look at it.
         progress: How much is done, from 0 to 1; None if that is not known.
@@ -275,6 +275,7 @@ class _Following:
         self.shown = None if shown is None else shown()
         self.log = run_log(self.shown)
         self.logged, self.url, self.stopped = 0, "", False
+        self.message = ""
         self.progress: float | None = None
 
     def value(self, finish: Callable[[Any], Any]) -> Any:
@@ -387,6 +388,9 @@ class _Following:
         for line in state.log[self.logged :]:
             self._log(logging.INFO, line)
         self.logged = max(self.logged, len(state.log))
+        if state.kind == "running" and state.message != self.message:
+            self.message = state.message
+            self._log(logging.INFO, f"{self._what(note.remote)}: {state.message}")
         if state.progress is not None and state.progress != self.progress:
             self.progress = state.progress
             if self.shown is None:

@@ -53,7 +53,7 @@ for each in /usr /bin /sbin /lib /lib32 /lib64 /etc PREFIX; do
     elif [ -d "$each" ]; then mkdir -p "$root$each"; mount --bind "$each" "$root$each"; fi
 done
 for each in /proc /dev /sys; do mkdir "$root$each"; mount --rbind "$each" "$root$each"; done
-mkdir -p "$root/tmp" "$root/root" "$root/Workspace" "$root/databricks/driver" "$root/databricks/packages"
+mkdir -p "$root/tmp" "$root/Workspace" "$root/databricks/driver" "$root/databricks/packages"
 mount --bind "$workspace" "$root/Workspace"
 mount --bind "$driver" "$root/databricks/driver"
 mount --bind "$packages" "$root/databricks/packages"
@@ -440,7 +440,7 @@ class Databricks:
         places = [root, self.volumes if sees_volumes else "", self.workspace, driver, PACKAGES]
         env = {
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-            "HOME": "/root",
+            "HOME": "/databricks",
             "LANG": "C.UTF-8",
             "DATABRICKS_RUNTIME_VERSION": RUNTIME,
             "SPARK_HOME": "/databricks/driver/lib/pyspark",

@@ -18,6 +18,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,13 +61,17 @@ class Api:
                 if error.code != 503:  # what a busy SQLite makes of a request; Prefect's own client asks again, too
                     raise
                 return None
+            except OSError:  # it has too much to do to answer in time
+                return None
 
-        return json.loads(eventually(answered, f"an answer to {method} {path}"))
+        return json.loads(eventually(answered, f"an answer to {method} {path}", 120))
 
     def get(self, path: str) -> Any:
         return self.call("GET", path)
 
     def post(self, path: str, **body: Any) -> Any:
+        if path.endswith("/create_flow_run"):  # it may be asked again
+            body = {"idempotency_key": uuid.uuid4().hex, **body}
         return self.call("POST", path, body)
 
     def flow_runs(self, flow: str) -> list[dict[str, Any]]:
@@ -134,7 +139,7 @@ class Project:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=280,
         )
         assert not check or result.returncode == 0, result.stdout + result.stderr
         return result
