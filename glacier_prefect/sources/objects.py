@@ -248,7 +248,7 @@ _MEANINGS: tuple[tuple[str, type[GlacierError], str], ...] = (
      "there is no such bucket.\nHint: make it (`glacier apply`), or correct bucket= or bucket_prefix."),
     (r"ExpiredToken|[Tt]oken (has |is )?expired|InvalidToken|TokenRefreshRequired|ExpiredAuthenticationToken",
      StoreDenied, "the credentials have expired.\nHint: log in again, or renew the token."),
-    (r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint|incorrectly configured region|301 Moved",
+    (r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint|configured region|301 Moved",
      StoreError, "the bucket is in another region.\nHint: set the provider's region to the bucket's."),
     (r"InvalidAccessKeyId|SignatureDoesNotMatch|AuthenticationFailed|invalid_grant|\b401\b", StoreDenied,
      "the store does not accept the credentials.\nHint: `glacier doctor` shows which are used."),
