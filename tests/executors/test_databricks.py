@@ -251,7 +251,7 @@ def test_a_cluster_that_does_not_start_says_why(workspace: Databricks) -> None:
 
 
 def test_a_run_without_a_way_for_its_frames_says_so(workspace: Databricks) -> None:
-    with pytest.raises(ConfigurationError, match=r"Task 'one' has no way .*\n.*volume="):
+    with pytest.raises(ConfigurationError, match=r"Task 'one' on executor 'databricks' has no way .*\n.*volume="):
         run_of(one, executor=on(volume=None))
     with pytest.raises(RemoteFailed, match=r"Volume 'main.default.other' does not exist"):
         run_of(one, executor=on(volume="/Volumes/main/default/other"))
@@ -389,9 +389,11 @@ def test_parameters_that_are_no_texts_are_errors_that_name_them(workspace: Datab
     def a_list() -> Any:
         return ["a"]
 
-    with pytest.raises(ArgumentsError, match=r"Task 'frame' returned the parameter 'frame' .*\n.*\n?.*sink"):
+    with pytest.raises(
+        ArgumentsError, match=r"Task 'frame' on executor 'databricks' returned the parameter 'frame' .*\n.*\n?.*sink"
+    ):
         run_of(frame, executor=on(job_id=1))
-    with pytest.raises(ArgumentsError, match="Task 'a_list' returned list"):
+    with pytest.raises(ArgumentsError, match="Task 'a_list' on executor 'databricks' returned list"):
         run_of(a_list, executor=on(job_id=1))
 
 
