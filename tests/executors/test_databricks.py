@@ -393,7 +393,7 @@ def test_parameters_that_are_no_texts_are_errors_that_name_them(workspace: Datab
         ArgumentsError, match=r"Task 'frame' on executor 'databricks' returned the parameter 'frame' .*\n.*\n?.*sink"
     ):
         run_of(frame, executor=on(job_id=1))
-    with pytest.raises(ArgumentsError, match="Task 'a_list' on executor 'databricks' returned list"):
+    with pytest.raises(ArgumentsError, match=r"Task 'a_list' returned list; with executor 'databricks'"):
         run_of(a_list, executor=on(job_id=1))
 
 
