@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.server.conftest import eventually
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_executor"
 READ = """
 import json, os, flow
@@ -31,7 +33,7 @@ def test_it_gives_the_result_from_another_process_and_leaves_none(tmp_path: Path
     assert rows == [[0, 0], [1, 1], [2, 4], [3, 9]]
     assert len(processes) == 1
     assert here not in processes
-    assert not Path("/proc", str(processes[0])).exists()
+    eventually(lambda: not Path("/proc", str(processes[0])).exists(), "the end of the process", 20)
     assert len(list((tmp_path / "jobs").glob("glacier-*"))) == 2, "the environment's setting is used"
 
 
