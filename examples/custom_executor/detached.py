@@ -16,10 +16,10 @@ class DetachedExecutor(RemoteExecutor):
     """Processes of their own, each in a folder of `folder`."""
 
     name = "detached"
-    folder: str = "/tmp/detached-jobs"
+    folder: str = "data/jobs"
 
     def submit(self, work):
-        job = Path(self.folder, work.token)
+        job = Path(self.folder, work.token).absolute()
         parcel.send(FolderPlace(job), work.function, work.inputs)
         subprocess.run(["setsid", "--fork", "sh", "-c", JOB.format(sys.executable, parcel.ENTRY)], cwd=job, check=True)
         return str(job)
