@@ -100,7 +100,8 @@ class AirflowApi:
     def _token_of_block(self, name: str) -> str:
         from prefect.blocks.system import Secret as Block
 
-        block: Any = Block.load(name, _sync=True)  # type: ignore[call-arg]
+        load: Any = Block.load  # its hints do not know of `_sync`
+        block = load(name, _sync=True)
         value = block.get()
         if isinstance(value, dict) and {"username", "password"} <= value.keys():
             reveal(value["password"])

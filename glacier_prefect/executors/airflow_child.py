@@ -10,6 +10,7 @@ and it has some seconds then.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import inspect
 import json
 import os
@@ -106,9 +107,7 @@ class Job:
         return self._xcom(run, operator)
 
     def _job(self) -> Any:
-        try:
-            import cloudpickle  # noqa: F401
-        except ImportError:
+        if importlib.util.find_spec("cloudpickle") is None:
             sys.path.append(str(self.folder / LIBRARY))
         try:
             return pickle.loads((self.folder / JOB).read_bytes())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from glacier_prefect import run_context
 from glacier_prefect.errors import TravelError
-from glacier_prefect.exchange import file_of, hand_over, is_lazy, scan_file
+from glacier_prefect.exchange import file_of, hand_over, scan_file
 from glacier_prefect.executors.spark_parameters import annotated_parameters
 
 if TYPE_CHECKING:
@@ -48,10 +48,11 @@ class Mover:
 
         lazy, schema = frame.lazy(), frame.collect_schema()
         file = file_of(frame)
-        if file is None and is_lazy(frame):
-            file = hand_over(frame).uri
-            lazy = scan_file(file)
-        size = os.stat(file).st_size if file is not None else frame.estimated_size()  # type: ignore[union-attr]
+        if file is None and isinstance(frame, pl.DataFrame):
+            size = int(frame.estimated_size())
+        else:
+            file = file or hand_over(frame).uri
+            lazy, size = scan_file(file), os.stat(file).st_size
         by_file = self.sees_files and size > self.arrow_bytes
         casts = []
         for name, dtype in schema.items():

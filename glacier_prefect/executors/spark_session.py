@@ -261,13 +261,14 @@ def _classic(master: str, conf: Mapping[str, str], app_name: str, where: str) ->
     made = SparkConf(loadDefaults=False).setMaster(master).setAppName(app_name)
     for key, value in {**CLASSIC, **SQL, **(LOCAL if is_local else {}), **conf}.items():
         made.set(key, value)
-    log = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the JVM
+    log = tempfile.TemporaryFile()  # noqa: SIM115  # it stays open as long as the JVM, which writes to it
     try:
         if SparkContext._gateway is None:
             with _variable("SPARK_LOCAL_IP", "127.0.0.1" if is_local else None):
                 # In a session of its own, so that Ctrl-C reaches this process only.
                 options = {"stdout": log, "stderr": log, "start_new_session": True}
-                SparkContext._gateway = launch_gateway(made, options)  # type: ignore[no-untyped-call]
+                launch: Any = launch_gateway  # which has no hints
+                SparkContext._gateway = launch(made, options)
                 SparkContext._jvm = SparkContext._gateway.jvm
         context = SparkContext(conf=made)
     except Exception as error:

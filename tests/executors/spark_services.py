@@ -80,7 +80,7 @@ class Services:
             return self.jobs[token]
         folder = self.folder / token
         folder.mkdir(parents=True)
-        bucket, prefix = re.match(r"(\w+://[^/]+)/(.*)/$", arguments[0]).groups()  # type: ignore[union-attr]
+        bucket, prefix = re.match(r"(\w+://[^/]+)/(.*)/$", arguments[0]).groups()
         store = self.stores[bucket]
         mirror = folder / "bucket"
         for page in obstore.list(store, prefix):
@@ -188,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not rest:
             live = [each for each in services.jobs.values() if each.state == "RUNNING" and "jobDriver" in each.asked]
             return 200, {"jobRuns": [{"id": each.id, "name": each.asked["name"], "state": each.state} for each in live]}
-        if (job := services.jobs.get(rest[0])) is None:  # type: ignore[assignment]
+        if (job := services.jobs.get(rest[0])) is None:
             return 404, {"__type": "ResourceNotFoundException", "message": f"Job {rest[0]} does not exist"}
         if self.command == "DELETE":
             job.cancelled = job.state == "RUNNING"

@@ -126,7 +126,7 @@ def test_a_body_sees_nothing_of_the_callers_disk_modules_and_variables(
 
 def test_a_package_that_is_missing_there_is_named_and_libraries_bring_it(workspace: Databricks) -> None:
     def wants() -> str:
-        import humanize  # type: ignore[import-not-found]
+        import humanize
 
         return str(humanize.__name__)
 
@@ -154,7 +154,7 @@ def test_spark_frames_and_the_session_are_given_where_the_function_asks_for_them
         return pl.LazyFrame({"number": range(5)})
 
     @task(executor=on())
-    def doubled(frame: DataFrame, plain: pl.LazyFrame, spark: SparkSession) -> DataFrame:  # noqa: F821
+    def doubled(frame: DataFrame, plain: pl.LazyFrame, spark: SparkSession) -> DataFrame:  # noqa: F821  # names that only a type checker knows
         if plain.collect().height != 5:
             raise ValueError(plain)
         frame.createOrReplaceTempView("numbers")
@@ -367,7 +367,7 @@ def test_a_body_that_would_be_ignored_is_an_error_at_the_decorator() -> None:
     def rows() -> Any:
         yield 1
 
-    def untyped(spark):  # type: ignore[no-untyped-def]
+    def untyped(spark):
         return {}
 
     for function, message in (

@@ -401,7 +401,7 @@ def test_a_run_that_takes_too_long_is_cancelled_and_submitted_anew_by_a_retry(
     service.answered = lambda call, made: service.runs.update({made: RemoteState(kind="running")})
     for settings in ({"deadline_seconds": 0.2}, {"timeout": 0.2}):
         with pytest.raises(TimeoutError, match=r"was cancelled after 0.2 s"):
-            attempt(service, context, **settings)  # type: ignore[arg-type]
+            attempt(service, context, **settings)
     assert service.cancelled == ["run-1", "run-2"]  # run-1 may go on for a while, and is not taken up
 
 

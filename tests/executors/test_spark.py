@@ -244,7 +244,7 @@ class TestFramesByFile(FrameContract):
 
 def run_of(body: Callable[..., object], executor: SparkExecutor, *arguments: object, **options: object) -> object:
     """Run a body in a pipeline; a frame among the arguments comes from a task before."""
-    call = task(executor=executor, **options)(body)  # type: ignore[call-overload]
+    call = task(executor=executor, **options)(body)
 
     @task
     def given() -> pl.LazyFrame:
@@ -258,7 +258,7 @@ def run_of(body: Callable[..., object], executor: SparkExecutor, *arguments: obj
 
 
 def test_a_parameter_gets_the_session_and_others_frames_of_the_kind_they_are_annotated_with(connect: str) -> None:
-    def kinds(here: pl.LazyFrame, there, session: SparkSession):  # type: ignore[no-untyped-def]  # noqa: F821
+    def kinds(here: pl.LazyFrame, there, session: SparkSession):  # noqa: F821  # names that only a type checker knows
         return [type(each).__module__.partition(".")[0] for each in (here, there)] + [session.range(3).count()]
 
     frame = pl.DataFrame({"a": [1]})
@@ -266,10 +266,10 @@ def test_a_parameter_gets_the_session_and_others_frames_of_the_kind_they_are_ann
 
 
 def test_what_cannot_come_back_is_an_error_that_names_the_column(connect: str) -> None:
-    def gap(spark):  # type: ignore[no-untyped-def]
+    def gap(spark):
         return spark.sql("select interval 1 day as gap")
 
-    def twice(spark):  # type: ignore[no-untyped-def]
+    def twice(spark):
         return spark.sql("select 1 as number, 2 as number")
 
     for body, named in ((gap, "'gap' of the result of task 'gap' is interval day"), (twice, "columns named 'number'")):
@@ -278,7 +278,7 @@ def test_what_cannot_come_back_is_an_error_that_names_the_column(connect: str) -
 
 
 def test_maps_nulls_and_instants_come_back_as_what_polars_has(connect: str) -> None:
-    def made(spark):  # type: ignore[no-untyped-def]
+    def made(spark):
         return spark.sql("select map('a', 1) as m, null as n, timestamp '2026-07-01 12:00:00' as t, array(null) as l")
 
     for arrow_bytes in (8_000_000, 0):
@@ -294,8 +294,8 @@ def test_maps_nulls_and_instants_come_back_as_what_polars_has(connect: str) -> N
 
 
 def test_an_error_in_spark_has_the_task_and_the_python_that_failed_and_no_stack_of_java(connect: str) -> None:
-    def broken(spark):  # type: ignore[no-untyped-def]
-        def fail(batches):  # type: ignore[no-untyped-def]
+    def broken(spark):
+        def fail(batches):
             raise ValueError("broken in the worker")
 
         return spark.range(1).mapInArrow(fail, "id long")
@@ -307,8 +307,8 @@ def test_an_error_in_spark_has_the_task_and_the_python_that_failed_and_no_stack_
 
 
 def test_progress_is_told(connect: str, caplog: pytest.LogCaptureFixture) -> None:
-    def half(spark):  # type: ignore[no-untyped-def]
-        def rows(batches):  # type: ignore[no-untyped-def]
+    def half(spark):
+        def rows(batches):
             for batch in batches:
                 time.sleep(9 if batch.column(0)[0].as_py() else 0)
                 yield batch
@@ -321,7 +321,7 @@ def test_progress_is_told(connect: str, caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_process_has_one_session_and_says_so(connect: str) -> None:
-    def count(spark):  # type: ignore[no-untyped-def]
+    def count(spark):
         return spark.range(3).count()
 
     assert run_of(count, SparkExecutor(master=connect)) == 3
@@ -336,8 +336,8 @@ def test_a_process_has_one_session_and_says_so(connect: str) -> None:
 
 
 def test_without_timeout_seconds_the_deadline_of_the_executor_counts(connect: str) -> None:
-    def stays(spark):  # type: ignore[no-untyped-def]
-        def wait(batches):  # type: ignore[no-untyped-def]
+    def stays(spark):
+        def wait(batches):
             for batch in batches:
                 time.sleep(30)
                 yield batch
@@ -484,7 +484,7 @@ def test_a_process_that_is_killed_or_interrupted_takes_its_jvm_with_it(tmp_path:
 
 
 def test_a_master_that_does_not_answer_is_named_with_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    def late(spark):  # type: ignore[no-untyped-def]
+    def late(spark):
         return None
 
     spark_session.stop()
@@ -495,7 +495,7 @@ def test_a_master_that_does_not_answer_is_named_with_the_task(monkeypatch: pytes
 
 
 def test_without_java_or_pyspark_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    def body(spark):  # type: ignore[no-untyped-def]
+    def body(spark):
         return None
 
     spark_session.stop()
@@ -517,8 +517,8 @@ def test_a_master_that_goes_away_ends_the_body(
     begun = tmp_path / "begun"
     mark = str(begun)
 
-    def stays(spark):  # type: ignore[no-untyped-def]
-        def wait(batches):  # type: ignore[no-untyped-def]
+    def stays(spark):
+        def wait(batches):
             for batch in batches:
                 open(mark, "w").close()
                 time.sleep(100)

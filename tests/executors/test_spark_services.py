@@ -66,20 +66,20 @@ def submitted(
     services.stores[f"{'s3' if is_emr else 'gs'}://{bucket}"] = emulator.store(bucket)
     services.env = dict(emulator.env)
     services.failing.clear()
-    executor = SparkExecutor(**(EMR if is_emr else DATAPROC), poll_seconds=0.5, patience_seconds=20)  # type: ignore[arg-type]
+    executor = SparkExecutor(**(EMR if is_emr else DATAPROC), poll_seconds=0.5, patience_seconds=20)
     context = RunContext(
         run_id=f"run-{time.monotonic_ns()}",
         node="body",
         project="tests",
         exchange=str(tmp_path / "exchange"),
-        shared=Shared(location=location, folder="exchange/run"),  # type: ignore[arg-type]
+        shared=Shared(location=location, folder="exchange/run"),
     )
 
     def run(body: Callable[..., Any], inputs: Mapping[str, Any], **options: Any) -> Any:
         with run_context.entered(context):
             return executor.run(body, inputs, **{"timeout": None, "finish": lambda value: value, **options})
 
-    run.executor, run.context = executor, context  # type: ignore[attr-defined]
+    run.executor, run.context = executor, context
     return run
 
 
@@ -130,7 +130,7 @@ def test_a_job_that_was_left_is_found_by_its_token(submitted: Callable[..., Any]
         time.sleep(3)
         return 7
 
-    executor, context, submit = submitted.executor, submitted.context, SparkExecutor.submit  # type: ignore[attr-defined]
+    executor, context, submit = submitted.executor, submitted.context, SparkExecutor.submit
     before = len(services.jobs)
     mark = str(Path(context.exchange).parent / "mark")
 
@@ -153,8 +153,8 @@ def test_a_job_that_was_left_is_found_by_its_token(submitted: Callable[..., Any]
 def test_what_says_nothing_of_the_job_does_not_cancel_it(
     submitted: Callable[..., Any], services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executor = submitted.executor  # type: ignore[attr-defined]
-    with run_context.entered(submitted.context):  # type: ignore[attr-defined]
+    executor = submitted.executor
+    with run_context.entered(submitted.context):
         services.failing += [CUT] * 10  # boto3 asks again by itself
         with pytest.raises(RemoteUnreachable):
             executor.look("job")
@@ -177,7 +177,7 @@ def _ended(error: Exception) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("submitted", ["emr"], indirect=True)
 def test_spark_frames_go_there_and_come_back(submitted: Callable[..., Any]) -> None:
-    def body(frame, spark):  # type: ignore[no-untyped-def]
+    def body(frame, spark):
         return frame.selectExpr("a", "2 * a as doubled").union(spark.sql("select 3L, 6L"))
 
     made = submitted(body, {"frame": pl.LazyFrame({"a": [1, 2]})})
@@ -202,12 +202,12 @@ def test_settings_that_cannot_be_are_errors(settings: dict[str, Any], said: str)
 def test_a_run_without_an_exchange_bucket_says_what_is_needed(tmp_path: Path) -> None:
     context = RunContext(run_id="r", node="body", exchange=str(tmp_path))
     with run_context.entered(context), pytest.raises(ConfigurationError, match="no exchange bucket of provider 'aws'"):
-        SparkExecutor(**EMR).run(lambda: None, {}, timeout=None, finish=lambda value: value)  # type: ignore[arg-type]
+        SparkExecutor(**EMR).run(lambda: None, {}, timeout=None, finish=lambda value: value)
 
 
 def test_a_service_names_the_terraform_module_that_it_needs() -> None:
     assert SparkExecutor().modules() == ()
-    (call,) = SparkExecutor(**DATAPROC).modules()  # type: ignore[arg-type]
+    (call,) = SparkExecutor(**DATAPROC).modules()
     assert (call.source, call.inputs) == (
         "spark/dataproc-serverless",
         {"project_id": "emulated", "region": "europe-west1"},
