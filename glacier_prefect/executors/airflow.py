@@ -24,7 +24,7 @@ from glacier_prefect.errors import ArgumentsError, OptionError, RemoteFailed, Re
 from glacier_prefect.executors import airflow_logs
 from glacier_prefect.executors.airflow_api import AirflowApi
 from glacier_prefect.executors.airflow_operator import OperatorRun
-from glacier_prefect.executors.base import call, returned_constants
+from glacier_prefect.executors.base import call, check_settings, returned_constants
 from glacier_prefect.executors.remote import RemoteExecutor, RemoteState, Work
 from glacier_prefect.modules import ModuleCall, module_name
 
@@ -73,14 +73,17 @@ class AirflowExecutor(RemoteExecutor):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for setting in ("python", "dag_id", "url", "task_id", "username", "credentials_block"):
-            value = getattr(self, setting)
-            kinds = (str, os.PathLike) if setting == "python" else (str,)
-            if value is not None and (not isinstance(value, kinds) or not value):
-                raise OptionError(f"AirflowExecutor has {setting}={value!r}; expected a text.")
-        for setting in ("password_secret", "token_secret"):
-            if not isinstance(value := getattr(self, setting), str) or not value:
-                raise OptionError(f"AirflowExecutor has {setting}={value!r}; expected the name of a Secret.")
+        texts = {name: getattr(self, name) for name in ("dag_id", "url", "task_id", "username", "credentials_block")}
+        secrets = {name: getattr(self, name) for name in ("password_secret", "token_secret")}
+        fitting = {
+            "python": (isinstance(self.python, str | os.PathLike | None) and self.python != "", "a text"),
+            **{name: (isinstance(value, str | None) and value != "", "a text") for name, value in texts.items()},
+            **{
+                name: (isinstance(value, str) and value != "", "the name of a Secret")
+                for name, value in secrets.items()
+            },
+        }
+        check_settings(self, fitting)
         if self.url is not None:
             try:
                 parts = urlsplit(self.url)
@@ -110,8 +113,7 @@ class AirflowExecutor(RemoteExecutor):
     def check(self, function: Callable[..., Any], where: str) -> None:
         from glacier_prefect.executors import environment_executor  # which knows this class
 
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise OptionError(f"{where} is a generator, which executor 'airflow' cannot use.")
+        super().check(function, where)
         whole = environment_executor(self, find_project())
         assert isinstance(whole, AirflowExecutor)
         constants = list(returned_constants(function))

@@ -22,7 +22,7 @@ from glacier_prefect import run_context
 from glacier_prefect.errors import ArgumentsError, ConfigurationError, OptionError, RemoteFailed
 from glacier_prefect.exchange import is_frame
 from glacier_prefect.executors import parcel
-from glacier_prefect.executors.base import call, returned_constants
+from glacier_prefect.executors.base import call, check_settings, is_whole, returned_constants
 from glacier_prefect.executors.databricks_workspace import Access, VolumePlace, Workspace, connected
 from glacier_prefect.executors.parcel import BucketPlace, Place
 from glacier_prefect.executors.remote import RemoteExecutor, RemoteState, Work
@@ -81,30 +81,28 @@ class DatabricksExecutor(RemoteExecutor):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for setting in ("cluster_id", "environment_version", "volume", "notebook_path", "host", "profile"):
-            self._demand(setting, isinstance(getattr(self, setting), str | None), "a text")
-        self._demand("credentials_block", isinstance(self.credentials_block, str | None), "the name of a block")
-        self._demand("new_cluster", isinstance(self.new_cluster, Mapping | None), "a dict, as in the Jobs API")
-        self._demand(
-            "job_id",
-            self.job_id is None or (isinstance(self.job_id, int) and not isinstance(self.job_id, bool)),
-            "a number",
+        texts = ("cluster_id", "environment_version", "host", "profile")
+        whole = self.volume is None or (
+            isinstance(self.volume, str) and re.fullmatch(r"/Volumes(/[^/]+){3,}", self.volume) is not None
         )
-        self._demand(
-            "libraries",
-            not isinstance(self.libraries, str | Mapping)
-            and isinstance(self.libraries, Sequence)
-            and all(isinstance(each, str | Mapping) for each in self.libraries),
-            "a list of requirements, paths, or dicts",
-        )
-        self._demand(
-            "volume",
-            self.volume is None or re.fullmatch(r"/Volumes(/[^/]+){3,}", self.volume) is not None,
-            "'/Volumes/catalog/schema/volume', or a folder in it without a slash at its end",
-        )
-        self._demand(
-            "notebook_path", self.notebook_path is None or self.notebook_path.startswith("/"), "an absolute path"
-        )
+        fitting = {
+            **{name: (isinstance(getattr(self, name), str | None), "a text") for name in texts},
+            "credentials_block": (isinstance(self.credentials_block, str | None), "the name of a block"),
+            "new_cluster": (isinstance(self.new_cluster, Mapping | None), "a dict, as in the Jobs API"),
+            "job_id": (self.job_id is None or is_whole(self.job_id, 0), "a number"),
+            "libraries": (
+                not isinstance(self.libraries, str | Mapping)
+                and isinstance(self.libraries, Sequence)
+                and all(isinstance(each, str | Mapping) for each in self.libraries),
+                "a list of requirements, paths, or dicts",
+            ),
+            "volume": (whole, "'/Volumes/catalog/schema/volume', or a folder in it without a slash at its end"),
+            "notebook_path": (
+                self.notebook_path is None or (isinstance(self.notebook_path, str) and self.notebook_path[:1] == "/"),
+                "an absolute path",
+            ),
+        }
+        check_settings(self, fitting)
         exclusive = [COMPUTE, EXISTING, ("profile", "credentials_block")]
         if self.job_id is not None:
             exclusive.append(("job_id", *COMPUTE, "libraries"))
@@ -123,10 +121,6 @@ class DatabricksExecutor(RemoteExecutor):
                 "DatabricksExecutor has notebook_path with libraries or environment_version; a notebook on serverless "
                 "compute says its own.\nHint: install them in the notebook, or give cluster_id or new_cluster."
             )
-
-    def _demand(self, setting: str, fits: bool, expected: str) -> None:
-        if not fits:
-            raise OptionError(f"DatabricksExecutor has {setting}={getattr(self, setting)!r}; expected {expected}.")
 
     def completed(self, settings: Mapping[str, Any]) -> Self:
         given: frozenset[str] = vars(self)["_given"]
@@ -148,8 +142,7 @@ class DatabricksExecutor(RemoteExecutor):
         return Access(host=self.host, profile=self.profile, credentials_block=self.credentials_block)
 
     def check(self, function: Callable[..., Any], where: str) -> None:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise OptionError(f"{where} is a generator; with executor 'databricks' its function returns its result.")
+        super().check(function, where)
         if not self._function_stays:
             return
         what = "job_id" if self.job_id is not None else "notebook_path"

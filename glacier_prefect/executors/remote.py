@@ -25,14 +25,13 @@ from glacier_prefect import run_context
 from glacier_prefect.credentials import redaction
 from glacier_prefect.errors import (
     GlacierError,
-    OptionError,
     RemoteDenied,
     RemoteFailed,
     RemoteUnreachable,
     StoreDenied,
     StoreUnreachable,
 )
-from glacier_prefect.executors.base import Executor, run_log
+from glacier_prefect.executors.base import Executor, check_settings, run_log
 from glacier_prefect.executors.parcel import Outcome
 from glacier_prefect.run_context import RunContext
 
@@ -109,10 +108,12 @@ class RemoteExecutor(Executor):
     deadline_seconds: float = 86_400.0
 
     def __post_init__(self) -> None:
-        for setting in ("poll_seconds", "patience_seconds", "deadline_seconds"):
-            value = getattr(self, setting)
-            if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
-                raise OptionError(f"{type(self).__name__} has {setting}={value!r}; expected seconds above 0.")
+        times = {name: getattr(self, name) for name in ("poll_seconds", "patience_seconds", "deadline_seconds")}
+        fitting = {
+            name: (isinstance(value, int | float) and not isinstance(value, bool) and value > 0, "seconds above 0")
+            for name, value in times.items()
+        }
+        check_settings(self, fitting)
 
     @abstractmethod
     def submit(self, work: Work) -> str:

@@ -5,7 +5,6 @@ Imports neither PySpark nor a cloud's package.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
@@ -15,7 +14,7 @@ from glacier_prefect.credentials.secrets import Secret
 from glacier_prefect.errors import OptionError, RemoteFailed
 from glacier_prefect.exchange import is_frame, map_leaves
 from glacier_prefect.executors import spark_session
-from glacier_prefect.executors.base import call
+from glacier_prefect.executors.base import call, check_settings, is_whole
 from glacier_prefect.executors.remote import RemoteExecutor, RemoteState, Work
 from glacier_prefect.executors.spark_dataproc import DataprocServerless
 from glacier_prefect.executors.spark_emr import EmrServerless
@@ -80,7 +79,7 @@ class SparkExecutor(RemoteExecutor):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        wanted = {
+        fitting = {
             "master": (_is_master(self.master), "'local[*]', 'spark://host:port' or 'sc://host:port'"),
             "conf": (
                 isinstance(self.conf, Mapping) and all(isinstance(key, str) for key in self.conf),
@@ -88,17 +87,12 @@ class SparkExecutor(RemoteExecutor):
             ),
             "app_name": (isinstance(self.app_name, str) and bool(self.app_name), "a text"),
             "token_secret": (isinstance(self.token_secret, str | None), "the name of a Secret"),
-            "arrow_bytes": (
-                isinstance(self.arrow_bytes, int) and not isinstance(self.arrow_bytes, bool) and self.arrow_bytes >= 0,
-                "a number of bytes",
-            ),
+            "arrow_bytes": (is_whole(self.arrow_bytes, 0), "a number of bytes"),
             "files": (isinstance(self.files, bool | None), "True, False or None"),
             "service": (self.service is None or self.service in SERVICES, " or ".join(map(repr, SERVICES))),
             **{name: (isinstance(getattr(self, name), str | None), "a text") for name in OF_SERVICES},
         }
-        for setting, (fits, expected) in wanted.items():
-            if not fits:
-                raise OptionError(f"SparkExecutor has {setting}={getattr(self, setting)!r}; expected {expected}.")
+        check_settings(self, fitting)
         if "token=" in self.master:
             raise OptionError(
                 "SparkExecutor has a token in its master, which logs would show.\n"
@@ -125,10 +119,6 @@ class SparkExecutor(RemoteExecutor):
         elif vars(self)["_given"] & {"master", "service"}:
             left_out = {"service", *OF_SERVICES}
         return super().completed({key: value for key, value in settings.items() if key not in left_out})
-
-    def check(self, function: Callable[..., Any], where: str) -> None:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise OptionError(f"{where} is a generator; executor 'spark' takes a function that returns its result.")
 
     def modules(self) -> tuple[ModuleCall, ...]:
         if self.service is None:
