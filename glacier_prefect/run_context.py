@@ -93,8 +93,15 @@ def current() -> RunContext | None:
 @contextmanager
 def entered(context: RunContext) -> Iterator[RunContext]:
     """Make `context` the current one within a `with` block."""
-    reset = _current.set(context)
-    try:
+    with setting(_current, context):
         yield context
+
+
+@contextmanager
+def setting(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    """Set a context variable within a `with` block."""
+    reset = variable.set(value)
+    try:
+        yield
     finally:
-        _current.reset(reset)
+        variable.reset(reset)
