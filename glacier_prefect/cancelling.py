@@ -14,7 +14,8 @@ from prefect.logging.loggers import flow_run_logger
 from glacier_prefect import prefect_api
 from glacier_prefect.credentials import redaction
 from glacier_prefect.environments import find_project
-from glacier_prefect.executors.remote import Note, RemoteExecutor
+from glacier_prefect.executors.notes import Note
+from glacier_prefect.executors.remote import RemoteExecutor
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.run_context import RunContext
 from glacier_prefect.run_folders import exchange_root, shared_folders

@@ -29,6 +29,7 @@ from glacier_prefect import run_context
 from glacier_prefect.caching import cache_options, call_fingerprint, mark_lazy, uncached_options
 from glacier_prefect.credentials import redaction
 from glacier_prefect.exchange import is_lazy
+from glacier_prefect.executors.base import Body
 from glacier_prefect.graph import Node, is_cached, leaves
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.plans import Plan, gathered, make_plans
@@ -75,7 +76,8 @@ class _Body:
         mark = call_fingerprint(task, arguments) if self.plan.feeds_cache else None
         timeout = task.options.get("timeout_seconds")
         with setting(run_context.inner, None if engine.is_serverless() else engine.InnerRuns):
-            result = self.node.executor.run(task.fn, inputs, timeout=timeout, finish=self.plan.settle)
+            body = Body(function=task.fn, inputs=inputs, timeout=timeout, finish=self.plan.settle)
+            result = self.node.executor.run(body)
         if mark is not None:
             mark_lazy(result, mark)
         return result

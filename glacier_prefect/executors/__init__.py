@@ -9,7 +9,7 @@ from glacier_prefect.environments import FILE, Project
 from glacier_prefect.errors import ConfigurationError, GlacierError, nearest
 from glacier_prefect.executors import parcel
 from glacier_prefect.executors.airflow import AirflowExecutor
-from glacier_prefect.executors.base import Executor
+from glacier_prefect.executors.base import Body, Executor
 from glacier_prefect.executors.databricks import DatabricksExecutor
 from glacier_prefect.executors.dbt import DbtExecutor
 from glacier_prefect.executors.local import LocalExecutor
@@ -83,6 +83,7 @@ def environment_executor(executor: str | Executor, project: Project) -> Executor
 __all__ = [
     "EXECUTORS",
     "AirflowExecutor",
+    "Body",
     "BucketPlace",
     "DatabricksExecutor",
     "DbtExecutor",

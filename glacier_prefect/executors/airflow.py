@@ -14,7 +14,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 from urllib.parse import quote, urlsplit
 
@@ -24,7 +24,7 @@ from glacier_prefect.errors import ArgumentsError, OptionError, RemoteFailed, Re
 from glacier_prefect.executors import airflow_logs
 from glacier_prefect.executors.airflow_api import AirflowApi
 from glacier_prefect.executors.airflow_operator import OperatorRun
-from glacier_prefect.executors.base import call, check_settings, returned_constants
+from glacier_prefect.executors.base import Body, check_settings, returned_constants
 from glacier_prefect.executors.remote import RemoteExecutor, RemoteState, Work
 from glacier_prefect.modules import ModuleCall, module_name
 
@@ -176,21 +176,14 @@ class AirflowExecutor(RemoteExecutor):
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
-    def run(
-        self,
-        function: Callable[..., Any],
-        inputs: Mapping[str, Any],
-        *,
-        timeout: float | None,
-        finish: Callable[[Any], Any],
-    ) -> Any:
+    def run(self, body: Body) -> Any:
         if self.dag_id is not None:
-            conf = functools.cache(lambda: _conf(function, inputs))  # once, however often the run is submitted
+            conf = functools.cache(lambda: _conf(body))  # once, however often the run is submitted
             with _reporting():
-                return super().run(conf, {}, timeout=timeout, finish=finish)
+                return super().run(replace(body, function=conf, inputs={}))
         assert self.python is not None
         python = os.path.abspath(os.path.expanduser(self.python))  # not resolved: a link is what makes an environment
-        return finish(OperatorRun(python, timeout).value(function, inputs))
+        return body.finish(OperatorRun(python, body.timeout).value(body.function, body.inputs))
 
     def submit(self, work: Work) -> str:
         conf = work.function()
@@ -393,10 +386,10 @@ def _name(instance: Mapping[str, Any]) -> str:
     return instance["task_id"] if place < 0 else f"{instance['task_id']}[{place}]"
 
 
-def _conf(function: Callable[..., Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a function makes the `conf` of a DAG's run."""
-    conf, context = call(function, inputs), run_context.current()
-    node = context.node if context else function.__name__
+def _conf(body: Body) -> dict[str, Any]:
+    """Return what a body makes the `conf` of a DAG's run."""
+    conf, context = body.value(), run_context.current()
+    node = context.node if context else body.function.__name__
     if conf is None:
         return {}
     if not isinstance(conf, Mapping):

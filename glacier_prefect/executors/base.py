@@ -8,7 +8,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from glacier_prefect import run_context
@@ -34,6 +34,27 @@ def call(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
     if redaction.holds_secret(value):  # it would stand in result files, caches and the exchange location
         raise secret_error("The result", function)
     return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """A task's function, and all that running it takes.
+
+    Attributes:
+        function: The user's function.
+        inputs: Its arguments by name; frames are scans.
+        timeout: Seconds after which it is to be stopped, None for no limit.
+        finish: Checks its value and hands frames over; called where the body ran, if that can be.
+    """
+
+    function: Callable[..., Any]
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float | None = None
+    finish: Callable[[Any], Any] = lambda value: value
+
+    def value(self) -> Any:
+        """Run the function here and return its value."""
+        return call(self.function, self.inputs)
 
 
 def secret_error(what: str, function: Callable[..., Any] | None = None) -> TravelError:
@@ -160,19 +181,5 @@ class Executor(ABC):
         return ()
 
     @abstractmethod
-    def run(
-        self,
-        function: Callable[..., Any],
-        inputs: Mapping[str, Any],
-        *,
-        timeout: float | None,
-        finish: Callable[[Any], Any],
-    ) -> Any:
-        """Run `function` with `inputs` and return `finish(value)`.
-
-        Args:
-            function: The user's function.
-            inputs: Its arguments by name, for `call`; frames are scans.
-            timeout: Seconds after which the body is to be stopped, None for no limit.
-            finish: Checks the value and hands its frames over; called where the body ran, if that can be.
-        """
+    def run(self, body: Body) -> Any:
+        """Run a body and return `body.finish(value)`."""

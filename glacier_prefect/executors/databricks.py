@@ -22,7 +22,7 @@ from glacier_prefect import run_context
 from glacier_prefect.errors import ArgumentsError, ConfigurationError, OptionError, RemoteFailed
 from glacier_prefect.exchange import is_frame
 from glacier_prefect.executors import parcel
-from glacier_prefect.executors.base import call, check_settings, is_whole, returned_constants
+from glacier_prefect.executors.base import Body, check_settings, is_whole, returned_constants
 from glacier_prefect.executors.databricks_workspace import Access, VolumePlace, Workspace, connected
 from glacier_prefect.executors.parcel import BucketPlace, Place
 from glacier_prefect.executors.remote import RemoteExecutor, RemoteState, Work
@@ -183,17 +183,10 @@ class DatabricksExecutor(RemoteExecutor):
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
-    def run(
-        self,
-        function: Callable[..., Any],
-        inputs: Mapping[str, Any],
-        *,
-        timeout: float | None,
-        finish: Callable[[Any], Any],
-    ) -> Any:
+    def run(self, body: Body) -> Any:
         if self._function_stays:
-            inputs = _parameters(call(function, inputs))
-        return super().run(function, inputs, timeout=timeout, finish=finish)
+            body = replace(body, inputs=_parameters(body.value()))
+        return super().run(body)
 
     def submit(self, work: Work) -> str:
         workspace, limit = self._workspace(), work.timeout or self.deadline_seconds

@@ -28,7 +28,7 @@ from glacier_prefect.credentials import redaction
 from glacier_prefect.errors import ArgumentsError, ConfigurationError, GlacierError, NotAvailableError, OptionError
 from glacier_prefect.exchange import file_of, hand_over, is_frame, scan_file
 from glacier_prefect.executors import child_process
-from glacier_prefect.executors.base import Executor, call, check_settings, is_whole, returned_constants, run_log
+from glacier_prefect.executors.base import Body, Executor, check_settings, is_whole, returned_constants, run_log
 
 if TYPE_CHECKING:
     import polars as pl
@@ -114,18 +114,11 @@ class DbtExecutor(Executor):
                     "Hint: name the model whose rows the task returns in DbtExecutor(returns=...)."
                 )
 
-    def run(
-        self,
-        function: Callable[..., Any],
-        inputs: Mapping[str, Any],
-        *,
-        timeout: float | None,
-        finish: Callable[[Any], Any],
-    ) -> Any:
+    def run(self, body: Body) -> Any:
         context = run_context.current()
         assert context is not None
         start = time.monotonic()
-        selected = call(function, inputs)
+        selected = body.value()
         if selected is not None and not _is_texts(selected):
             raise ArgumentsError(
                 f"Task {context.node!r} returned {type(selected).__name__}; with executor 'dbt' its function returns "
@@ -144,14 +137,14 @@ class DbtExecutor(Executor):
                 f"dbt is not installed, which the executor 'dbt' of task {context.node!r} needs.\n"
                 "Hint: pip install 'glacier-prefect[dbt]'"
             )
-        frames = dict(_frames(inputs))
+        frames = dict(_frames(body.inputs))
         for name, frame in frames.items():
             _check_columns(frame, f"The frame {name!r} of task {context.node!r} (executor 'dbt')")
         chosen = _texts(self.select if selected is None else selected)
         returns = _named(self.returns)
         if selected is not None and not chosen and not returns:
             run_log()(logging.INFO, f"Task {context.node!r} selects nothing of {project}.")
-            return finish(None)
+            return body.finish(None)
         folder = Path(context.exchange) / f"dbt-{context.token.removeprefix(f'{context.run_id}-')}"
         state = folder / "state"
         state.mkdir(parents=True, exist_ok=True)
@@ -178,13 +171,13 @@ class DbtExecutor(Executor):
             {"model": model, "file": str(folder / f"returned-{place}-{os.getpid()}-{time.monotonic_ns()}.parquet")}
             for place, model in enumerate(returns.values())
         ]
-        left = None if timeout is None else timeout - (time.monotonic() - start)
-        _Invocation(job, context.node, timeout, left).run()
+        left = None if body.timeout is None else body.timeout - (time.monotonic() - start)
+        _Invocation(job, context.node, body.timeout, left).run()
         (state / "run_results.json").unlink(missing_ok=True)
         if not returns:
-            return finish(None)
+            return body.finish(None)
         scans = [scan_file(each["file"]) for each in job["returns"]]
-        return finish(scans[0] if isinstance(self.returns, str) else dict(zip(returns, scans, strict=True)))
+        return body.finish(scans[0] if isinstance(self.returns, str) else dict(zip(returns, scans, strict=True)))
 
 
 class _Invocation:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from glacier_prefect import exchange, run_context
 from glacier_prefect.errors import GlacierError
 from glacier_prefect.executors import child_process
-from glacier_prefect.executors.base import Executor, call, check_settings, is_whole, run_log
+from glacier_prefect.executors.base import Body, Executor, check_settings, is_whole, run_log
 from glacier_prefect.executors.by_value import by_value
 
 CHILD = "glacier_prefect.executors.local_child"
@@ -50,17 +50,10 @@ class LocalExecutor(Executor):
     def crosses(self) -> bool:
         return self.processes > 0
 
-    def run(
-        self,
-        function: Callable[..., Any],
-        inputs: Mapping[str, Any],
-        *,
-        timeout: float | None,
-        finish: Callable[[Any], Any],
-    ) -> Any:
+    def run(self, body: Body) -> Any:
         if not self.processes:
-            return finish(call(function, inputs))
-        return _Process(self, timeout).value(function, inputs, finish)
+            return body.finish(body.value())
+        return _Process(self, body).value()
 
 
 @lru_cache
@@ -71,16 +64,16 @@ def _places(processes: int) -> threading.BoundedSemaphore:
 class _Process:
     """A body in a process of its own, from the wait for its turn to its result."""
 
-    def __init__(self, executor: LocalExecutor, timeout: float | None) -> None:
+    def __init__(self, executor: LocalExecutor, body: Body) -> None:
         context = run_context.current()
         assert context is not None
-        self.context, self.timeout = context, timeout
-        self.end_by = math.inf if timeout is None else time.monotonic() + timeout
+        self.context, self.body = context, body
+        self.end_by = math.inf if body.timeout is None else time.monotonic() + body.timeout
         self.places = _places(executor.processes)
         self.where = f"Task {context.node!r} (executor {executor.name!r})"
 
-    def value(self, function: Callable[..., Any], inputs: Mapping[str, Any], finish: Callable[[Any], Any]) -> Any:
-        """Run the body and return what `finish` made of its value there.
+    def value(self) -> Any:
+        """Run the body and return its value, finished there.
 
         Raises:
             ProcessError: It ended without a result, or was stopped.
@@ -89,7 +82,7 @@ class _Process:
         while not self.places.acquire(timeout=child_process.LOOK_SECONDS):
             self._look()
         try:
-            outcome = self._outcome(function, inputs, finish)
+            outcome = self._outcome()
         finally:
             self.places.release()
         if isinstance(outcome, BaseException):
@@ -100,15 +93,13 @@ class _Process:
         if run_context.stopping():
             raise ProcessError(f"{self.where} was stopped, because the run ended.")
         if time.monotonic() > self.end_by:
-            raise TimeoutError(f"{self.where} was stopped after {self.timeout:g} s.")
+            raise TimeoutError(f"{self.where} was stopped after {self.body.timeout:g} s.")
 
-    def _outcome(self, function: Callable[..., Any], inputs: Mapping[str, Any], finish: Callable[[Any], Any]) -> Any:
+    def _outcome(self) -> Any:
         folder = Path(self.context.exchange)
         folder.mkdir(parents=True, exist_ok=True)
-        with by_value(_unimportable(function)):
-            job = exchange.dumps(
-                {"context": self.context, "function": function, "inputs": dict(inputs), "finish": finish}
-            )
+        with by_value(_unimportable(self.body.function)):
+            job = exchange.dumps({"context": self.context, "body": self.body})
         name = f"job-{os.getpid()}-{threading.get_ident()}"
         job_file, result_file = folder / name, folder / f"{name}.result"
         job_file.write_bytes(job)

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from glacier_prefect import exchange, run_context
 from glacier_prefect.credentials import redaction
-from glacier_prefect.executors.base import call
 
 
 def _end_with_parent() -> None:
@@ -34,7 +33,7 @@ def main(job_file: str, result_file: str) -> None:
     job = exchange.loads(Path(job_file).read_bytes())
     with run_context.entered(job["context"]):
         try:
-            result = exchange.dumps((job["finish"](call(job["function"], job["inputs"])),))
+            result = exchange.dumps((job["body"].finish(job["body"].value()),))
         except BaseException as raised:
             error = redaction.hidden_error(raised)  # the parent does not know the secrets that were read here
             error.add_note("In the process of the task:\n" + "".join(traceback.format_tb(raised.__traceback__)))

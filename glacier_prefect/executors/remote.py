@@ -9,16 +9,11 @@ left: it takes up a live one, takes the result of one that succeeded, and submit
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
-import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from glacier_prefect import run_context
@@ -31,11 +26,11 @@ from glacier_prefect.errors import (
     StoreDenied,
     StoreUnreachable,
 )
-from glacier_prefect.executors.base import Executor, check_settings, run_log
+from glacier_prefect.executors.base import Body, Executor, check_settings, run_log
+from glacier_prefect.executors.notes import Note
 from glacier_prefect.executors.parcel import Outcome
 from glacier_prefect.run_context import RunContext
 
-SUFFIX = ".remote.json"
 FIRST_WAIT_SECONDS = 0.25
 WAIT_GROWTH = 1.4
 CANCEL_WAITS = (0.0, 0.5, 2.0)  # before each attempt; a process that is to end has no more time
@@ -144,15 +139,8 @@ class RemoteExecutor(Executor):
         """Return the id of the run that was submitted under a token, None if there is none or nobody can say."""
         return None
 
-    def run(
-        self,
-        function: Callable[..., Any],
-        inputs: Mapping[str, Any],
-        *,
-        timeout: float | None,
-        finish: Callable[[Any], Any],
-    ) -> Any:
-        return _Following(self, function, inputs, timeout).value(finish)
+    def run(self, body: Body) -> Any:
+        return _Following(self, body).value()
 
     def cancel_left(self, note: Note) -> bool:
         """Stop the remote run of a note; return whether one is known.
@@ -174,104 +162,15 @@ class RemoteExecutor(Executor):
         raise problem
 
 
-@dataclass(frozen=True, kw_only=True)
-class Note:
-    """What is noted of the last submission of a node.
-
-    Attributes:
-        number: Which submission of the node it is, from 1.
-        remote: Id of the remote run; None before it is known.
-        over: Whether it is not to be taken up.
-        context: The node's place in its run.
-    """
-
-    number: int
-    remote: str | None
-    over: bool = False
-    context: RunContext
-
-    @property
-    def token(self) -> str:
-        """The token of the submission."""
-        named = f"{self.context.project}/{self.context.run_id}/{self.context.node}/{self.number}"
-        return "glacier-" + hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
-
-    def next(self) -> Note:
-        """Return the note of the submission after this one, not yet made."""
-        return replace(self, number=self.number + 1, remote=None, over=False)
-
-    def write(self) -> Self:
-        """Write the note where a retry looks for it, on this machine and on another; return it."""
-        file = Path(self.context.exchange) / self._name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        noted = {"node": self.context.node, "number": self.number, "remote": self.remote, "over": self.over}
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as draft:
-            json.dump(noted, draft)
-            draft.flush()
-            os.fsync(draft.fileno())
-        os.replace(draft.name, file)
-        if self.context.shared is not None:
-            self.context.shared.put(file)
-        return self
-
-    @classmethod
-    def all_of(cls, context: RunContext) -> Iterator[Note]:
-        """Yield the notes of a run: first those of this machine, then what its bucket has besides."""
-        folder, texts = Path(context.exchange), {}
-        for file in sorted(folder.glob(f"{context.run_id}-*{SUFFIX}")):
-            texts[file.name] = file.read_bytes()
-            if found := cls._read(texts[file.name], context):
-                yield found
-        if context.shared is not None:
-            for name in context.shared.names():  # of a run that goes on elsewhere, those of this machine may be old
-                if name.startswith(context.run_id) and name.endswith(SUFFIX):
-                    text = context.shared.get(name)
-                    if text != texts.get(name) and (found := cls._read(text, context)):
-                        yield found
-
-    @classmethod
-    def last_of(cls, context: RunContext) -> Note:
-        """Return the last note of a node; one with number 0, which is over, if it was never submitted."""
-        none = cls(number=0, remote=None, over=True, context=context)
-        file = Path(context.exchange) / none._name
-        texts = [file.read_bytes() if file.exists() else None]
-        if context.shared is not None:
-            texts.append(context.shared.get(none._name))
-        notes = [found for text in texts if (found := cls._read(text, context))]
-        return max(notes, key=lambda note: (note.number, note.over, note.remote is not None), default=none)
-
-    @property
-    def _name(self) -> str:
-        return (
-            self.context.token + SUFFIX
-        )  # with the run, since a sub-flow's notes lie beside those of the run around it
-
-    @classmethod
-    def _read(cls, text: bytes | None, context: RunContext) -> Note | None:
-        """Return the note in a text; None if there is none that can be read, as on a disk that was full."""
-        try:
-            read = json.loads(text or b"")
-            node = replace(context, node=read["node"])
-            return cls(number=int(read["number"]), remote=read["remote"], over=bool(read["over"]), context=node)
-        except (ValueError, KeyError, TypeError):
-            return None
-
-
 class _Following:
     """A body on its way: submitted or taken up, followed to its end, its value fetched."""
 
-    def __init__(
-        self,
-        executor: RemoteExecutor,
-        function: Callable[..., Any],
-        inputs: Mapping[str, Any],
-        timeout: float | None,
-    ) -> None:
+    def __init__(self, executor: RemoteExecutor, body: Body) -> None:
         context = run_context.current()
         assert context is not None
-        self.executor, self.context = executor, context
-        self.function, self.inputs, self.timeout = function, inputs, timeout
-        self.end_by = time.monotonic() + (executor.deadline_seconds if timeout is None else timeout)
+        self.executor, self.body, self.context = executor, body, context
+        self.limit = executor.deadline_seconds if body.timeout is None else body.timeout
+        self.end_by = time.monotonic() + self.limit
         shown = run_context.inner.get()
         self.shown = None if shown is None else shown()
         self.log = run_log(self.shown)
@@ -279,8 +178,8 @@ class _Following:
         self.message = ""
         self.progress: float | None = None
 
-    def value(self, finish: Callable[[Any], Any]) -> Any:
-        """Return what `finish` makes of the value of the body.
+    def value(self) -> Any:
+        """Return the finished value of the body.
 
         What stops this process from following a remote run stops that too, except that the service does not answer, or
         does not take the credentials any more.
@@ -304,7 +203,7 @@ class _Following:
         if state.kind != "succeeded":
             raise self._failure(note.remote, state)
         try:
-            return finish(self._asked(self.executor.fetch, note.remote, self._work(note), remote=note.remote))
+            return self.body.finish(self._asked(self.executor.fetch, note.remote, self._work(note), remote=note.remote))
         except Exception as error:
             if not self.stopped and not isinstance(error, CUT_OFF):  # a retry would fare no better with it
                 replace(note, over=True).write()
@@ -335,9 +234,9 @@ class _Following:
         return Work(
             token=note.token,
             label=f"{self.context.node}-{self.context.run_id[:8]}-{note.number}",
-            function=self.function,
-            inputs=self.inputs,
-            timeout=self.timeout,
+            function=self.body.function,
+            inputs=self.body.inputs,
+            timeout=self.body.timeout,
             context=self.context,
         )
 
@@ -367,8 +266,7 @@ class _Following:
         left = self.end_by - time.monotonic()
         if left <= 0:
             self.stopped = True
-            limit = self.executor.deadline_seconds if self.timeout is None else self.timeout
-            raise TimeoutError(f"{self._what(remote)} was cancelled after {limit:g} s.")
+            raise TimeoutError(f"{self._what(remote)} was cancelled after {self.limit:g} s.")
         stop = run_context.stop.get()
         (time.sleep if stop is None else stop.wait)(min(seconds, left))
         self._check_stop(remote)

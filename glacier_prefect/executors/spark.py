@@ -14,7 +14,7 @@ from glacier_prefect.credentials.secrets import Secret
 from glacier_prefect.errors import OptionError, RemoteFailed
 from glacier_prefect.exchange import is_frame, map_leaves
 from glacier_prefect.executors import spark_session
-from glacier_prefect.executors.base import call, check_settings, is_whole
+from glacier_prefect.executors.base import Body, call, check_settings, is_whole
 from glacier_prefect.executors.remote import RemoteExecutor, RemoteState, Work
 from glacier_prefect.executors.spark_dataproc import DataprocServerless
 from glacier_prefect.executors.spark_emr import EmrServerless
@@ -130,16 +130,9 @@ class SparkExecutor(RemoteExecutor):
     def supplied(self, function: Callable[..., Any]) -> tuple[str, ...]:
         return session_parameters(function)
 
-    def run(
-        self,
-        function: Callable[..., Any],
-        inputs: Mapping[str, Any],
-        *,
-        timeout: float | None,
-        finish: Callable[[Any], Any],
-    ) -> Any:
+    def run(self, body: Body) -> Any:
         if self.service is not None:
-            return super().run(function, inputs, timeout=timeout, finish=finish)
+            return super().run(body)
         context = run_context.current()
         assert context is not None
         token = None if self.token_secret is None else Secret(self.token_secret).read(anywhere=True)
@@ -153,24 +146,24 @@ class SparkExecutor(RemoteExecutor):
         )
         sees_files = self.master.startswith("local") if self.files is None else self.files
         mover = Mover(spark=session.spark, node=context.node, sees_files=sees_files, arrow_bytes=self.arrow_bytes)
-        kept = polars_parameters(function)
+        kept = polars_parameters(body.function)
         watch = Watch(
             session=session,
             node=context.node,
             tag=context.token.replace(",", "_"),
-            timeout=self.deadline_seconds if timeout is None else timeout,
+            timeout=self.deadline_seconds if body.timeout is None else body.timeout,
             patience=self.patience_seconds,
         )
         with watch.over():
             given = map_leaves(
-                dict(inputs),
+                dict(body.inputs),
                 lambda leaf, path: mover.to_spark(leaf) if is_frame(leaf) and path[0] not in kept else leaf,
             )
-            given |= dict.fromkeys(self.supplied(function), session.spark)
+            given |= dict.fromkeys(self.supplied(body.function), session.spark)
             value = map_leaves(
-                call(function, given), lambda leaf, _: mover.to_polars(leaf) if _is_spark_frame(leaf) else leaf
+                call(body.function, given), lambda leaf, _: mover.to_polars(leaf) if _is_spark_frame(leaf) else leaf
             )
-        return finish(value)
+        return body.finish(value)
 
     def submit(self, work: Work) -> str:
         entry, arguments = self._of_service.send(work)

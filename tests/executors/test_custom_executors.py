@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ import pytest
 
 from glacier_prefect import LocalExecutor, Pipeline, task
 from glacier_prefect.errors import ConfigurationError, NameTakenError, OptionError
-from glacier_prefect.executors import EXECUTORS, Executor, RemoteExecutor, RemoteState, Work, register_executor
+from glacier_prefect.executors import EXECUTORS, Body, Executor, RemoteExecutor, RemoteState, Work, register_executor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +30,8 @@ class LoudExecutor(Executor):
         if function.__name__ == "quiet":
             raise OptionError(f"{where} is quiet, which the executor 'loud' would ignore.")
 
-    def run(
-        self,
-        function: Callable[..., Any],
-        inputs: Mapping[str, Any],
-        *,
-        timeout: float | None,
-        finish: Callable[[Any], Any],
-    ) -> Any:
-        return finish(f"{function(**inputs)}{self.ending}")
+    def run(self, body: Body) -> Any:
+        return body.finish(f"{body.value()}{self.ending}")
 
 
 class Elsewhere(RemoteExecutor):
@@ -133,8 +126,8 @@ class ShoutExecutor(Executor):
         if function.__name__ == "quiet":
             raise OptionError(f"{where} is quiet")
 
-    def run(self, function, inputs, *, timeout, finish):
-        return finish(function(**inputs).upper() * self.times)
+    def run(self, body):
+        return body.finish(body.value().upper() * self.times)
 """
 PYPROJECT = """
 [build-system]

@@ -20,7 +20,7 @@ import pytest
 from glacier_prefect import DatabricksExecutor, pipeline, run_context, task
 from glacier_prefect.emulators import S3
 from glacier_prefect.errors import ArgumentsError, ConfigurationError, OptionError, RemoteFailed, RemoteUnreachable
-from glacier_prefect.executors import BucketPlace, FolderPlace, databricks_workspace, parcel
+from glacier_prefect.executors import Body, BucketPlace, FolderPlace, databricks_workspace, parcel
 from glacier_prefect.modules import merge
 from glacier_prefect.providers import AWSProvider
 from glacier_prefect.run_context import RunContext
@@ -271,7 +271,7 @@ def test_without_a_volume_code_and_frames_travel_by_the_exchange_bucket(
     shared = Shared(location=location, folder=".glacier/exchange/p/1")
     given = {"frame": pl.LazyFrame({"number": [1, 2]})}
     with run_context.entered(RunContext(run_id="1", node="doubled", exchange=str(tmp_path), shared=shared)):
-        made = on(volume=None).run(doubled, given, timeout=None, finish=lambda value: value)
+        made = on(volume=None).run(Body(function=doubled, inputs=given))
         assert made.collect()["doubled"].to_list() == [2, 4]
         assert not workspace.called("fs/files")
         for name in ("part-0.parquet", "part-1.parquet"):

@@ -24,6 +24,7 @@ import pytest
 
 from glacier_prefect import DbtExecutor, Pipeline, pipeline, run_context, task
 from glacier_prefect.errors import ArgumentsError, ConfigurationError, NotAvailableError, OptionError
+from glacier_prefect.executors import Body
 from glacier_prefect.executors.dbt import DbtError
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("dbt") is None, reason="needs the extra dbt")
@@ -259,10 +260,10 @@ def test_the_batches_of_a_microbatch_model_count_as_one_node(small: Path, folder
     try:
         with run_context.entered(context):
             dbt = DbtExecutor(project_dir=small)
-            dbt.run(lambda: None, {}, timeout=None, finish=lambda value: value)
+            dbt.run(Body(function=lambda: None))
             (small / "models" / "one.sql").write_text("{{ config(event_time='moment') }} select 1 as other")
             with pytest.raises(DbtError, match=r'(?s)model.small.parts: .*column "moment" not found'):
-                dbt.run(lambda: None, {}, timeout=None, finish=lambda value: value)
+                dbt.run(Body(function=lambda: None))
     finally:
         run_context.inner.reset(shown)
     assert seen[:4] == [(what, f"model.small.{name}") for name in ("one", "parts") for what in ("start", "completed")]
@@ -459,7 +460,7 @@ with open({str(job / "lock")!r}, "w") as lock:
         assert holder.stdout is not None
         holder.stdout.readline()
         with run_context.entered(context):
-            DbtExecutor(project_dir=small).run(lambda: None, {}, timeout=None, finish=lambda value: value)
+            DbtExecutor(project_dir=small).run(Body(function=lambda: None))
 
 
 # -- stopping ----------------------------------------------------------------------------------------------------------
@@ -547,7 +548,7 @@ def test_that_nothing_is_selected_is_logged_where_the_task_logs(small: Path, fol
     shown = run_context.inner.set(Shown)
     try:
         with run_context.entered(context):
-            DbtExecutor(project_dir=small).run(lambda: [], {}, timeout=None, finish=lambda value: value)
+            DbtExecutor(project_dir=small).run(Body(function=lambda: []))
     finally:
         run_context.inner.reset(shown)
     assert said == [(logging.INFO, f"Task 'models' selects nothing of {small}.")]

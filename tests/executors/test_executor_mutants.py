@@ -20,7 +20,7 @@ import pytest
 
 from glacier_prefect import task
 from glacier_prefect.errors import GlacierError
-from glacier_prefect.executors import Executor
+from glacier_prefect.executors import Body, Executor
 from glacier_prefect.testing import Bodies, ExecutorContract, FrameContract, ValueContract
 from glacier_prefect.testing import executor as contract
 from tests.executors.test_executor_contracts import EXAMPLE, bodies_of
@@ -57,21 +57,14 @@ class Right(Executor):
 
     name: ClassVar[str] = "mutant"
 
-    def run(
-        self,
-        function: Callable[..., Any],
-        inputs: Mapping[str, Any],
-        *,
-        timeout: float | None,
-        finish: Callable[[Any], Any],
-    ) -> Any:
-        for value in inputs.values():
+    def run(self, body: Body) -> Any:
+        for value in body.inputs.values():
             if isinstance(value, pl.LazyFrame) and "duration" in value.collect_schema():
                 raise GlacierError("column 'duration' is a Duration")
-        if timeout is not None:
+        if body.timeout is not None:
             self.stop()
             raise TimeoutError("slow_one took too long")
-        return finish(self.value(function, inputs))
+        return body.finish(self.value(body.function, body.inputs))
 
     def stop(self) -> None:
         """Stop a body."""
@@ -120,13 +113,13 @@ class ZerosForNulls(Right):
 
 @found_by("test_a_type_that_it_cannot_take_is_an_error_that_names_the_column")
 class TakesAll(Right):
-    def run(self, function: Callable[..., Any], inputs: Mapping[str, Any], **_: Any) -> Any:
-        return self.value(function, inputs)
+    def run(self, body: Body) -> Any:
+        return self.value(body.function, body.inputs)
 
 
 @found_by("test_a_type_that_it_cannot_take_is_an_error_that_names_the_column")
 class NamesNoColumn(Right):
-    def run(self, function: Callable[..., Any], inputs: Mapping[str, Any], **_: Any) -> Any:
+    def run(self, body: Body) -> Any:
         raise GlacierError("it has a Duration")
 
 
@@ -148,7 +141,7 @@ class Swallows(Right):
 
 @found_by("test_a_body_that_takes_too_long_is_stopped_where_it_runs")
 class TakesItsTime(Right):
-    def run(self, *_: Any, **__: Any) -> Any:
+    def run(self, body: Body) -> Any:
         return None
 
 

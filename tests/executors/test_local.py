@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from glacier_prefect import LocalExecutor, run_context
+from glacier_prefect.executors import Body
 from glacier_prefect.executors.local import ProcessError
 
 
@@ -25,7 +26,7 @@ def run(tmp_path: Path) -> Callable[..., Any]:
 
     def run(executor: LocalExecutor, body: Callable[..., Any], timeout: float | None = None, **inputs: Any) -> Any:
         with run_context.entered(context):
-            return executor.run(body, inputs, timeout=timeout, finish=lambda value: value)
+            return executor.run(Body(function=body, inputs=inputs, timeout=timeout))
 
     return run
 
@@ -88,10 +89,11 @@ from pathlib import Path
 sys.path.insert(0, {here!r})
 from test_local import with_background
 from glacier_prefect import LocalExecutor, run_context
+from glacier_prefect.executors import Body
 
 with run_context.entered(run_context.RunContext(run_id="r", node="body", exchange="data/.glacier/exchange/r")):
     inputs = {{"mark": "mark", "seconds": 60, "session": False}}
-    LocalExecutor(processes=1).run(with_background, inputs, timeout=None, finish=str)
+    LocalExecutor(processes=1).run(Body(function=with_background, inputs=inputs, finish=str))
 """
 
 

@@ -16,8 +16,8 @@ import pytest
 from glacier_prefect import pipeline, run_context, task
 from glacier_prefect.credentials import redaction
 from glacier_prefect.errors import CheckError, OptionError, RemoteDenied, RemoteFailed, RemoteUnreachable
-from glacier_prefect.executors import FolderPlace, RemoteExecutor, RemoteState, Work, parcel, parcel_entry, remote
-from glacier_prefect.executors.remote import Note
+from glacier_prefect.executors import Body, FolderPlace, RemoteExecutor, RemoteState, Work, parcel, parcel_entry, remote
+from glacier_prefect.executors.notes import Note
 from glacier_prefect.providers import AWSProvider
 from glacier_prefect.run_context import RunContext
 from glacier_prefect.sources.cloud import CloudLocation
@@ -104,7 +104,7 @@ def attempt(
 ) -> Any:
     """Run a body as a process does that knows of earlier ones by the notes only."""
     with run_context.entered(context):
-        return MemoryExecutor(service=service, **settings).run(abs, {}, timeout=timeout, finish=finish)
+        return MemoryExecutor(service=service, **settings).run(Body(function=abs, timeout=timeout, finish=finish))
 
 
 def failing(

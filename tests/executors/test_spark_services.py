@@ -19,6 +19,7 @@ from glacier_prefect import SparkExecutor, run_context
 from glacier_prefect.credentials import AWSCredentials
 from glacier_prefect.emulators import GCS, S3
 from glacier_prefect.errors import ConfigurationError, OptionError, RemoteDenied, RemoteFailed, RemoteUnreachable
+from glacier_prefect.executors import Body
 from glacier_prefect.executors.remote import _Following
 from glacier_prefect.providers import AWSProvider, GCPProvider
 from glacier_prefect.run_context import RunContext
@@ -77,7 +78,7 @@ def submitted(
 
     def run(body: Callable[..., Any], inputs: Mapping[str, Any], **options: Any) -> Any:
         with run_context.entered(context):
-            return executor.run(body, inputs, **{"timeout": None, "finish": lambda value: value, **options})
+            return executor.run(Body(function=body, inputs=inputs, **options))
 
     run.executor, run.context = executor, context
     return run
@@ -202,7 +203,7 @@ def test_settings_that_cannot_be_are_errors(settings: dict[str, Any], said: str)
 def test_a_run_without_an_exchange_bucket_says_what_is_needed(tmp_path: Path) -> None:
     context = RunContext(run_id="r", node="body", exchange=str(tmp_path))
     with run_context.entered(context), pytest.raises(ConfigurationError, match="no exchange bucket of provider 'aws'"):
-        SparkExecutor(**EMR).run(lambda: None, {}, timeout=None, finish=lambda value: value)
+        SparkExecutor(**EMR).run(Body(function=lambda: None))
 
 
 def test_a_service_names_the_terraform_module_that_it_needs() -> None:
