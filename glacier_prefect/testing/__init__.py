@@ -53,11 +53,14 @@ except ModuleNotFoundError as error:
         "pytest is not installed, which glacier_prefect.testing needs.\nHint: pip install 'glacier-prefect[testing]'"
     ) from None
 
-pytest.register_assert_rewrite(*(f"{__name__}.{each}" for each in ("executor", "provider", "sink", "source", "store")))
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{each}" for each in ("executor", "provider", "served", "sink", "source", "store"))
+)
 
 # Only now, so that a failing assertion shows its values.
-from glacier_prefect.testing.executor import Bodies, ExecutorContract, FrameContract, ValueContract  # noqa: E402
+from glacier_prefect.testing.executor import ExecutorContract, FrameContract, ValueContract  # noqa: E402
 from glacier_prefect.testing.provider import ProviderContract  # noqa: E402
+from glacier_prefect.testing.served import Bodies  # noqa: E402
 from glacier_prefect.testing.sink import SinkContract  # noqa: E402
 from glacier_prefect.testing.source import SourceContract  # noqa: E402
 from glacier_prefect.testing.store import Store  # noqa: E402

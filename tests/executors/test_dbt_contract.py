@@ -24,7 +24,8 @@ MODELS = {
     "failing": {"deep_inside.sql": TABLE + "select error('broken on purpose') as a"},
     "slow": {"made.sql": TABLE + "select count(*) as n from range(400000000000) as t(i) where i % 7 = 3"},
     "brief": {
-        "made.py": "import time\n\ndef model(dbt, session):\n"
+        "made.py": "import pathlib, time, uuid\n\ndef model(dbt, session):\n"
+        "    pathlib.Path(f'MARKS/killed-{uuid.uuid4()}.csv').touch()\n"
         "    print('said by the body', flush=True)\n    time.sleep(6)\n    return session.sql('select 1 as a')\n"
     },
     "third_time": {
