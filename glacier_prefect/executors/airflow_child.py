@@ -31,7 +31,7 @@ RESULT = "result.pickle"
 SETTINGS = "settings.json"
 LIBRARY = "library"  # what the job needs to be read
 DAG_ID = "glacier"
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 5.0  # fewer than `child_process` gives it
 
 # Airflow looks at its folder of DAGs before it runs one; there it finds the DAG that is made below.
 DAG_FILE = """# a dag for airflow

@@ -7,15 +7,13 @@ import json
 import logging
 import os
 import pickle
-import select
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,9 @@ from glacier_prefect import run_context
 from glacier_prefect.credentials import redaction
 from glacier_prefect.errors import ConfigurationError, RemoteFailed, TravelError
 from glacier_prefect.exchange import is_frame, map_leaves
-from glacier_prefect.executors import airflow_child, airflow_logs, parcel
+from glacier_prefect.executors import airflow_child, airflow_logs, child_process, parcel
 from glacier_prefect.executors.base import run_log
 
-LOOK_SECONDS = 0.2
-GRACE_SECONDS = 2 * airflow_child.GRACE_SECONDS
 LEVELS = {"debug": logging.DEBUG, "warning": logging.WARNING, "error": logging.ERROR, "critical": logging.ERROR}
 LAST_LINES = 20
 
@@ -107,59 +103,21 @@ class OperatorRun:
                 f"{self.where} cannot be run: {error}\nHint: `python` of the executor names the Python of a virtual "
                 "environment in which Airflow 3 is installed, as in AirflowExecutor(python='.airflow/bin/python')."
             ) from None
-        assert child.stdin is not None
-        assert child.stdout is not None
         try:
-            for line in self._lines(child):
-                self._take(line)
-                self._check_end()
-        except BaseException:
-            self._stop(child)
-            raise
+            for line in child_process.lines(child):
+                if line:
+                    self._take(line)
+                else:
+                    self._look()
         finally:
-            child.wait()
-            with contextlib.suppress(OSError):
-                child.stdin.close()
-            child.stdout.close()
+            child_process.stop(child, self._take)  # it calls the operator's on_kill
         return child.returncode
 
-    def _check_end(self) -> None:
+    def _look(self) -> None:
         if run_context.stopping():
             raise RemoteFailed(f"{self.where} was stopped, because the run ended.")
         if self.end_by is not None and time.monotonic() > self.end_by:
             raise TimeoutError(f"{self.where} was stopped after {self.timeout:g} s.")
-
-    def _stop(self, child: subprocess.Popen[bytes]) -> None:
-        """Have the operator's `on_kill` called; kill what is left."""
-        assert child.stdin is not None
-        with contextlib.suppress(OSError):
-            child.stdin.close()
-        end = time.monotonic() + GRACE_SECONDS
-        for line in self._lines(child):
-            self._take(line)
-            if time.monotonic() > end:
-                break
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-
-    def _lines(self, child: subprocess.Popen[bytes]) -> Iterator[bytes]:
-        """Yield what the child says, line by line, and empty lines while it says nothing."""
-        assert child.stdout is not None
-        rest = b""
-        while True:
-            over = child.poll() is not None  # processes that it has left may hold the other end open
-            if select.select([child.stdout], [], [], 0 if over else LOOK_SECONDS)[0]:
-                data = os.read(child.stdout.fileno(), 1 << 16)
-                *lines, rest = (rest + data).split(b"\n")
-                yield from lines
-                if data:
-                    continue
-            elif not over:
-                yield b""
-                continue
-            if rest:
-                yield rest
-            return
 
     def _take(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip()

@@ -7,9 +7,11 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 LOOK_SECONDS = 0.2
+GRACE_SECONDS = 10.0
 
 
 def lines(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
@@ -38,6 +40,27 @@ def lines(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
             yield b""
     if rest:
         yield rest
+
+
+def stop(child: subprocess.Popen[bytes], take: Callable[[bytes], object] = lambda line: None) -> None:
+    """Close a child's stdin, at which it is to end; kill it, and what it has started, when it has ended or has taken
+    `GRACE_SECONDS`.
+
+    Args:
+        child: Started with `stdin` and `stdout=subprocess.PIPE`, and `start_new_session=True`.
+        take: Gets what it still says, as of `lines`; it must be read, since a child that cannot write does not end.
+    """
+    assert child.stdin is not None
+    end_by = time.monotonic() + GRACE_SECONDS
+    try:
+        with contextlib.suppress(OSError):
+            child.stdin.close()
+        for line in lines(child):
+            take(line)
+            if time.monotonic() > end_by:
+                break
+    finally:
+        kill(child)
 
 
 def kill(child: subprocess.Popen[bytes]) -> None:

@@ -6,14 +6,12 @@ neither dbt nor Prefect.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import json
 import logging
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -33,7 +31,6 @@ from glacier_prefect.executors.base import Body, Executor, check_settings, is_wh
 if TYPE_CHECKING:
     import polars as pl
 
-GRACE_SECONDS = 10.0
 FAILED = frozenset({"error", "fail", "runtime error", "partial success"})
 NAMED_FAILURES = 10
 LEVELS = {"info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
@@ -240,7 +237,7 @@ class _Invocation:
                 else:
                     self._look()
         finally:
-            self._stop(child)
+            child_process.stop(child)  # it cancels its queries and closes the warehouse
             file.unlink(missing_ok=True)
             if self.shown is not None:
                 self.shown.close()
@@ -251,19 +248,6 @@ class _Invocation:
             raise DbtError(f"dbt of {self.where} was stopped, because the run ended.")
         if self.end_by is not None and time.monotonic() > self.end_by:
             raise TimeoutError(f"dbt of {self.where} was stopped after {self.timeout:g} s.")
-
-    def _stop(self, child: subprocess.Popen[bytes]) -> None:
-        """Let dbt cancel its queries and close the warehouse; kill what is left, and it itself if that takes long."""
-        with contextlib.suppress(OSError):
-            for stream in (child.stdout, child.stdin):
-                assert stream is not None
-                stream.close()
-        if self.last is None:
-            with contextlib.suppress(ProcessLookupError):
-                child.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE_SECONDS)
-        child_process.kill(child)
 
     def _take(self, event: Mapping[str, Any]) -> None:
         what, node = event["what"], event.get("id", "")
