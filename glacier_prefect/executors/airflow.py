@@ -1,38 +1,30 @@
-"""Runs operators in Airflow's own environment (`airflow_operator`), and DAG runs of an existing Airflow (here).
+"""Runs operators in Airflow's own environment (`airflow_operator`), and DAG runs of an existing Airflow
+(`airflow_dag_run`).
 
 Imports neither Airflow nor its client, which `airflow_api` does when it is first asked something.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dis
 import functools
 import inspect
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 from urllib.parse import quote, urlsplit
 
 from glacier_prefect import run_context
 from glacier_prefect.environments import find_project
-from glacier_prefect.errors import ArgumentsError, OptionError, RemoteFailed, RemoteUnreachable, TravelError, nearest
-from glacier_prefect.executors import airflow_logs
+from glacier_prefect.errors import ArgumentsError, OptionError, RemoteFailed, TravelError, nearest
 from glacier_prefect.executors.airflow_api import AirflowApi
+from glacier_prefect.executors.airflow_dag_run import DagRun, reporting
 from glacier_prefect.executors.airflow_operator import OperatorRun
 from glacier_prefect.executors.base import Body, check_settings, returned_constants
 from glacier_prefect.executors.remote import RemoteExecutor, RemoteState, Work
 from glacier_prefect.modules import ModuleCall, module_name
-
-ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-WAITING = frozenset({None, "none", "scheduled", "queued"})
-LOG_LINES = 200  # of each attempt of a task instance, the last ones
-FAILED_LINES = 20
-NAMED_FAILURES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +171,7 @@ class AirflowExecutor(RemoteExecutor):
     def run(self, body: Body) -> Any:
         if self.dag_id is not None:
             conf = functools.cache(lambda: _conf(body))  # once, however often the run is submitted
-            with _reporting():
+            with reporting():
                 return super().run(replace(body, function=conf, inputs={}))
         assert self.python is not None
         python = os.path.abspath(os.path.expanduser(self.python))  # not resolved: a link is what makes an environment
@@ -207,66 +199,21 @@ class AirflowExecutor(RemoteExecutor):
         return work.token
 
     def find(self, token: str) -> str | None:
-        status, _ = self._ask("DagRunApi", "get_dag_run", self._dag, token, expected=(404,))
-        return None if status == 404 else token
+        return None if self._run(token).found() is None else token
 
     def look(self, remote: str) -> RemoteState:
-        status, run = self._ask("DagRunApi", "get_dag_run", self._dag, remote, expected=(404,))
-        url = f"{self._url}/dags/{quote(self._dag)}/runs/{quote(remote)}"
-        if status == 404:
-            return RemoteState(kind="gone", url=url)
-        instances = sorted(
-            self._api.pages("TaskInstanceApi", "get_task_instances", self._dag, remote, items="task_instances"),
-            key=lambda each: (each["start_date"] or "~", each["task_id"], each["map_index"]),
-        )
-        report = _reports.get({}).setdefault((self._url, self._dag, remote), _Report())
-        for each in instances:
-            report.take(each, functools.partial(self._log_of, remote))
-        if run["state"] not in ("success", "failed"):
-            if all(each["state"] in WAITING | ENDED for each in instances):
-                _, dag = self._ask("DAGApi", "get_dag", self._dag, expected=(404,))
-                report.say(
-                    "paused", f"DAG {self.dag_id!r} is paused in Airflow, so its run waits.", dag.get("is_paused")
-                )
-            done = sum(each["state"] in ENDED for each in instances)
-            progress = done / len(instances) if instances else None
-            return RemoteState(kind="running", url=url, progress=progress, log=tuple(report.lines))
-        if run["state"] == "success":
-            return RemoteState(kind="succeeded", url=url, progress=1.0, log=tuple(report.lines))
-        message, trace = self._failure(remote, instances)
-        return RemoteState(kind="failed", url=url, log=tuple(report.lines), message=message, trace=trace)
-
-    def _failure(self, remote: str, instances: list[dict[str, Any]]) -> tuple[str, str]:
-        """Return which task instances failed, and the last lines that each of them has logged."""
-        failed = [each for each in instances if each["state"] == "failed"]
-        if not failed:
-            return f"DAG {self.dag_id!r}: the run was set to failed, or a task could not run", ""
-        names = ", ".join(_name(each) for each in failed[:NAMED_FAILURES])
-        if len(failed) > NAMED_FAILURES:
-            names += f" and {len(failed) - NAMED_FAILURES} more"
-        traces = []
-        for each in failed[:NAMED_FAILURES]:
-            lines = list(self._log_of(remote, each, each["try_number"]))[-FAILED_LINES:]
-            traces.append("\n".join([f"{_name(each)} (attempt {each['try_number']}):", *lines]))
-        return f"DAG {self.dag_id!r}: {len(failed)} of {len(instances)} task instances failed: {names}", "\n".join(
-            traces
-        )
+        return self._run(remote).state()
 
     def fetch(self, remote: str, work: Work) -> Any:
+        run = self._run(remote)
         if self.task_id is not None:
-            return self._xcom(remote, self.task_id)
+            return run.xcom(self.task_id)
         last = sorted(each["task_id"] for each in self._tasks() if not each["downstream_task_ids"])
-        values = {name: self._xcom(remote, name) for name in last}
+        values = {name: run.xcom(name) for name in last}
         return values[last[0]] if len(last) == 1 else values
 
     def cancel(self, remote: str) -> None:
-        status, run = self._ask("DagRunApi", "get_dag_run", self._dag, remote, expected=(404,))
-        if status == 404 or run["state"] in ("success", "failed"):
-            return
-        from airflow_client.client import DAGRunPatchBody
-
-        body = DAGRunPatchBody.from_dict({"state": "failed"})  # ends its task instances too
-        self._ask("DagRunApi", "patch_dag_run", self._dag, remote, body, update_mask=["state"], expected=(404,))
+        self._run(remote).fail()
 
     # -- what is asked -------------------------------------------------------------------------------------------------
 
@@ -293,97 +240,12 @@ class AirflowExecutor(RemoteExecutor):
     def _ask(self, api: str, method: str, *args: Any, **options: Any) -> tuple[int, Any]:
         return self._api.ask(api, method, *args, **options)
 
+    def _run(self, remote: str) -> DagRun:
+        return DagRun(api=self._api, dag=self._dag, run=remote)
+
     def _tasks(self) -> list[dict[str, Any]]:
         _, content = self._ask("TaskApi", "get_tasks", self._dag)
         return list(content["tasks"])
-
-    def _xcom(self, remote: str, task: str) -> Any:
-        """Return the XCom of a task; a list of them, by the place of each instance, if the task is mapped."""
-        instances = self._api.pages(
-            "TaskInstanceApi", "get_task_instances", self._dag, remote, task_id=task, items="task_instances"
-        )
-        places = sorted(each["map_index"] for each in instances if each["task_id"] == task)
-        values = []
-        for place in places:
-            arguments = (self._dag, task, remote, "return_value")
-            status, content = self._ask("XComApi", "get_xcom_entry", *arguments, map_index=place, expected=(404,))
-            values.append(None if status == 404 else content["value"])
-        if not places or places[0] >= 0:
-            return values
-        return values[0]
-
-    def _log_of(self, remote: str, instance: Mapping[str, Any], attempt: int) -> Iterator[str]:
-        """Yield the last lines of what an attempt of a task instance has logged."""
-        kept: deque[str] = deque(maxlen=LOG_LINES)
-        token: dict[str, str] = {}
-        while True:
-            try:
-                _, content = self._ask(
-                    "TaskInstanceApi",
-                    "get_log",
-                    self._dag,
-                    remote,
-                    instance["task_id"],
-                    attempt,
-                    map_index=instance["map_index"],
-                    **token,
-                )
-            except (RemoteFailed, RemoteUnreachable) as error:  # a log is not worth the run
-                kept.append(f"(its log cannot be read: {error})")
-                break
-            entries = content.get("content") or ()
-            for entry in entries:
-                kept.extend([entry] if isinstance(entry, str) else airflow_logs.lines(entry))
-            token = {"token": content["continuation_token"]} if content.get("continuation_token") else {}
-            if not token or not entries:
-                break
-        yield from kept
-
-
-@dataclass
-class _Report:
-    """What a DAG run has logged so far. Lines are only added, whatever the clocks of Airflow's workers say."""
-
-    lines: list[str] = field(default_factory=list)
-    said: set[Any] = field(default_factory=set)
-    logged: dict[str, int] = field(default_factory=dict)  # attempts of a task instance whose logs are among the lines
-
-    def say(self, fact: Any, text: str, true: bool = True) -> None:
-        """Add a line, once."""
-        if true and fact not in self.said:
-            self.said.add(fact)
-            self.lines.append(text)
-
-    def take(self, instance: Mapping[str, Any], log_of: Callable[[Mapping[str, Any], int], Iterator[str]]) -> None:
-        """Add what is new of a task instance: the logs of attempts that are over, and its state."""
-        name, state, attempt = _name(instance), instance["state"], instance["try_number"]
-        over = attempt if state in ENDED or state == "up_for_retry" else attempt - 1
-        if instance["start_date"] is not None:
-            for each in range(self.logged.get(name, 0) + 1, over + 1):
-                self.lines += [f"{name}: {line}" for line in log_of(instance, each)]
-                self.logged[name] = each
-        if state not in WAITING:
-            again = f" (attempt {attempt})" if attempt > 1 else ""
-            took = f" after {instance['duration']:.1f} s" if state in ENDED and instance["duration"] else ""
-            self.say((name, attempt, state), f"{name}: {state}{again}{took}")
-
-
-# Of what a body follows; while it does, since lines must stay where they were among those that were told.
-_reports: ContextVar[dict[tuple[str, str, str], _Report]] = ContextVar("reports")
-
-
-@contextlib.contextmanager
-def _reporting() -> Iterator[None]:
-    reset = _reports.set({})
-    try:
-        yield
-    finally:
-        _reports.reset(reset)
-
-
-def _name(instance: Mapping[str, Any]) -> str:
-    place = instance["map_index"]
-    return instance["task_id"] if place < 0 else f"{instance['task_id']}[{place}]"
 
 
 def _conf(body: Body) -> dict[str, Any]:
