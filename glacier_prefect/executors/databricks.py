@@ -1,7 +1,8 @@
 """Runs bodies on Databricks by its Jobs API: a task's function, a notebook, or a job that exists.
 
 A function travels with its inputs in a parcel, through a Unity Catalog volume or the provider's exchange bucket, and is
-run there by `parcel_entry.py`. The calls are in `databricks_workspace`. Imports no package of Databricks.
+run there by `parcel_entry.py`. The calls are in `databricks_workspace`, and
+how a run goes is read by `databricks_run`. Imports no package of Databricks.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from glacier_prefect import run_context
 from glacier_prefect.errors import ArgumentsError, ConfigurationError, OptionError, RemoteFailed
 from glacier_prefect.exchange import is_frame
 from glacier_prefect.executors import parcel
 from glacier_prefect.executors.base import Body, check_settings, is_whole, returned_constants
-from glacier_prefect.executors.databricks_workspace import Access, VolumePlace, Workspace, connected
+from glacier_prefect.executors.databricks_credentials import Access
+from glacier_prefect.executors.databricks_run import JobRun
+from glacier_prefect.executors.databricks_volume import VolumePlace
+from glacier_prefect.executors.databricks_workspace import Workspace, connected
 from glacier_prefect.executors.parcel import BucketPlace, Place
 from glacier_prefect.executors.remote import RemoteExecutor, RemoteState, Work
 from glacier_prefect.executors.spark_parameters import SPARK, frame_parameters, session_parameters
@@ -35,9 +39,6 @@ NEEDED_THERE = ("polars", "cloudpickle")
 COMPUTE = ("cluster_id", "new_cluster", "environment_version")
 EXISTING = ("job_id", "notebook_path")
 POLICED = ("spark_version", "node_type_id", "instance_pool_id", "num_workers", "autoscale", "data_security_mode")
-OVER = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
-SUCCEEDED = frozenset({"SUCCESS", "SUCCESS_WITH_FAILURES"})
-CANCELLED = frozenset({"CANCELED", "UPSTREAM_CANCELED", "USER_CANCELED"})
 GRACE_SECONDS = 60  # within which this side cancels a run, before Databricks would
 ENV_HINT = "in code, or in [environments.X.executors.databricks] of glacier.toml"
 
@@ -212,42 +213,22 @@ class DatabricksExecutor(RemoteExecutor):
         return workspace.submit(self._on_compute(body, task))
 
     def look(self, remote: str) -> RemoteState:
-        workspace = self._workspace()
-        run = workspace.run(remote)
+        run = self._run(remote)
         if run is None:
             return RemoteState(kind="gone")
-        url, words = str(run.get("run_page_url", "")), _ended(run)
-        if not words:
-            return RemoteState(kind="running", url=url, message=_going_on(run))
-        outputs = dict(_outputs(workspace, run))
-        log = tuple(line for each in outputs.values() for line in (each.get("logs") or "").splitlines())
-        if SUCCEEDED.intersection(words):
-            return RemoteState(kind="succeeded", url=url, log=log)
-        if (made := self._made(workspace, run)) is not None and made.error:
-            return RemoteState.of(made, url=url, log=log)
-        said = [*(each.get("error") or "" for each in outputs.values()), _message(run)]
-        kind: Literal["cancelled", "failed"] = "cancelled" if CANCELLED.intersection(words) else "failed"
-        message = ": ".join([", ".join(words), *dict.fromkeys(each for each in said if each)])
-        trace = "\n".join(each["error_trace"] for each in outputs.values() if each.get("error_trace"))
-        return RemoteState(kind=kind, message=message, trace=trace, url=url, log=log)
+        state = run.state()
+        if state.kind in ("failed", "cancelled") and (made := self._made(run)) is not None and made.error:
+            return RemoteState.of(made, url=state.url, log=state.log)
+        return state
 
     def fetch(self, remote: str, work: Work) -> Any:
-        workspace = self._workspace()
-        run = workspace.run(remote) or {}
-        if not self._function_stays:
-            made = self._made(workspace, run)
-            if made is None:
-                raise RemoteFailed("it has put no result into its folder.")
-            return made.value
-        values: dict[str, str] = {
-            key: _exit_value(key, output["notebook_output"])
-            for key, output in _outputs(workspace, run)
-            if (output.get("notebook_output") or {}).get("result") is not None
-        }
-        several = len({each["task_key"] for each in run.get("tasks", ())}) > 1
-        if several or not values:
-            return values or None
-        return next(iter(values.values()))
+        run = self._run(remote)
+        if self._function_stays:
+            return None if run is None else run.exit_values()
+        made = None if run is None else self._made(run)
+        if made is None:
+            raise RemoteFailed("it has put no result into its folder.")
+        return made.value
 
     def cancel(self, remote: str) -> None:
         self._workspace().cancel(remote)
@@ -263,6 +244,11 @@ class DatabricksExecutor(RemoteExecutor):
 
     def _workspace(self) -> Workspace:
         return connected(self._access, _where())
+
+    def _run(self, remote: str) -> JobRun | None:
+        workspace = self._workspace()
+        said = workspace.run(remote)
+        return None if said is None else JobRun(workspace, said)
 
     def _new_place(self, workspace: Workspace, work: Work) -> Place:
         """Return the folder for the parcel of a submission."""
@@ -280,14 +266,13 @@ class DatabricksExecutor(RemoteExecutor):
             "provider has an exchange bucket, too."
         )
 
-    def _made(self, workspace: Workspace, run: Mapping[str, Any]) -> parcel.Outcome | None:
+    def _made(self, run: JobRun) -> parcel.Outcome | None:
         """Return what the body of a run has made, None if nothing is there."""
-        tasks = run.get("tasks") or [{}]
-        folder, *_ = (tasks[-1].get("spark_python_task") or {}).get("parameters") or [""]
+        folder = run.parcel
         if not folder:
             return None
         if folder.startswith("/Volumes/"):
-            return parcel.receive(VolumePlace(workspace, folder))
+            return parcel.receive(VolumePlace(run.workspace, folder))
         return parcel.receive(self._bucket(posixpath.basename(folder.rstrip("/"))))
 
     def _bucket(self, token: str) -> Place:
@@ -367,38 +352,3 @@ def _parameters(value: Any) -> dict[str, str]:
                 f"lists and dicts.\nHint: {hint}."
             ) from None
     return made
-
-
-def _ended(run: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the words for how a run ended, none while it goes on."""
-    state, status = run.get("state") or {}, run.get("status") or {}
-    life = state.get("life_cycle_state") or status.get("state")
-    if life not in OVER:
-        return ()
-    code = (status.get("termination_details") or {}).get("code")
-    words = (None if life == "TERMINATED" else life, state.get("result_state"), code)
-    return tuple(dict.fromkeys(each for each in words if each)) or (life,)
-
-
-def _message(run: Mapping[str, Any]) -> str:
-    details = (run.get("status") or {}).get("termination_details") or {}
-    return str((run.get("state") or {}).get("state_message") or details.get("message") or "")
-
-
-def _going_on(run: Mapping[str, Any]) -> str:
-    """Return what a run that is not over is about, as "PENDING: Waiting for cluster"."""
-    state = (run.get("state") or {}).get("life_cycle_state") or (run.get("status") or {}).get("state") or ""
-    return ": ".join(each for each in (str(state), _message(run)) if each)
-
-
-def _outputs(workspace: Workspace, run: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the outputs of a run's tasks by their keys, of the last attempt of each."""
-    last = {each["task_key"]: each["run_id"] for each in run.get("tasks", ())}
-    for key, task_run in last.items():
-        yield key, workspace.output(task_run)
-
-
-def _exit_value(key: str, output: Mapping[str, Any]) -> str:
-    if output.get("truncated"):
-        raise RemoteFailed(f"the value of its task {key!r} has more than 5 MB, of which Databricks keeps a part only.")
-    return str(output["result"])

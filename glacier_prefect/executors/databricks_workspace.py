@@ -1,7 +1,6 @@
 """A Databricks workspace as the executor needs it: runs of jobs, files of volumes, and one file of its own.
 
-Databricks' SDK finds the credentials and makes the calls; what it raises becomes Glacier's errors here. The SDK is
-imported by `connected`, so that this module can be imported without it.
+Databricks' SDK makes the calls; what it raises becomes Glacier's errors here.
 """
 
 from __future__ import annotations
@@ -11,47 +10,25 @@ import hashlib
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from glacier_prefect import run_context
-from glacier_prefect.credentials.base import required
-from glacier_prefect.credentials.redaction import hidden, reveal
-from glacier_prefect.errors import ConfigurationError, NotAvailableError, RemoteDenied, RemoteFailed, RemoteUnreachable
-from glacier_prefect.exchange import scan_file
-from glacier_prefect.executors.parcel import ENTRY, Place
+from glacier_prefect.credentials.redaction import hidden
+from glacier_prefect.errors import RemoteDenied, RemoteFailed, RemoteUnreachable
+from glacier_prefect.executors.databricks_credentials import Access
+from glacier_prefect.executors.parcel import ENTRY
 
 if TYPE_CHECKING:
-    import polars as pl
     from databricks.sdk import WorkspaceClient
 
 Answer = TypeVar("Answer")
 JOBS = "/api/2.2/jobs"
 KEPT_DAYS = 7
-PREFIXES = ("DATABRICKS_", "ARM_", "GOOGLE_")
-SECRETS = ("token", "client_secret", "azure_client_secret", "password", "google_credentials")
 _connected: dict[Any, Workspace] = {}
 _expired: set[str] = set()
 _lock = threading.RLock()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Access:
-    """Which workspace, and whose credentials.
-
-    Attributes:
-        host: The workspace's address; None for what Databricks' SDK finds.
-        profile: Profile of `.databrickscfg`.
-        credentials_block: Name of a Prefect block of prefect-databricks.
-    """
-
-    host: str | None = None
-    profile: str | None = None
-    credentials_block: str | None = None
 
 
 def connected(access: Access, where: str) -> Workspace:
@@ -65,92 +42,11 @@ def connected(access: Access, where: str) -> Workspace:
         NotAvailableError: Databricks' SDK, or prefect-databricks, is not installed.
         ConfigurationError: There are no credentials.
     """
-    variables = frozenset((name, value) for name, value in os.environ.items() if name.startswith(PREFIXES))
-    key = (access, hash(variables))
+    key = access.key()
     with _lock:
         if key not in _connected:
-            try:
-                required("databricks.sdk", "databricks")
-                client = _client(access, where)
-            except NotAvailableError as error:
-                package = str(error).partition(" is not installed")[0]
-                raise NotAvailableError(
-                    f"{package} is not installed, which the executor 'databricks' of {where} needs.\n"
-                    "Hint: pip install 'glacier-prefect[databricks]'"
-                ) from None
-            _connected[key] = Workspace(client, lambda: _client(access, where))
+            _connected[key] = Workspace(access.client(where), lambda: access.client(where))
         return _connected[key]
-
-
-def _client(access: Access, where: str) -> WorkspaceClient:
-    from databricks.sdk import WorkspaceClient
-    from databricks.sdk.clock import Clock
-    from databricks.sdk.config import Config
-
-    settings: dict[str, Any] = {"host": access.host, "profile": access.profile}
-    if access.credentials_block is not None:
-        settings |= _of_block(access.credentials_block)
-    given = {name: value for name, value in settings.items() if value is not None}
-    try:
-        # Whoever calls asks again for minutes, looking at whether the run is to end; so the SDK need not.
-        config = Config(
-            clock=cast(Clock, _Clock()),
-            retry_timeout_seconds=1,
-            http_timeout_seconds=30,
-            disable_async_token_refresh=True,
-            **given,
-        )
-        for name in SECRETS:
-            reveal(str(getattr(config, name, None) or ""))
-        return WorkspaceClient(config=config)
-    except ValueError as error:  # of which the SDK makes many, all with words for whoever configures it
-        if isinstance(error.__cause__ or error.__context__, OSError):
-            raise RemoteUnreachable(hidden(str(error))) from None
-        raise ConfigurationError(
-            f"The executor 'databricks' of {where} has no credentials: {hidden(str(error))}\n"
-            "Hint: set DATABRICKS_HOST with DATABRICKS_TOKEN, or with DATABRICKS_CLIENT_ID and "
-            "DATABRICKS_CLIENT_SECRET, or name a Prefect block: credentials_block=..."
-        ) from None
-
-
-def _of_block(name: str) -> dict[str, Any]:
-    """Return the SDK's settings of a stored block."""
-    block = required("prefect_databricks", "databricks").DatabricksCredentials.load(name)
-
-    def text(secret: Any) -> str | None:
-        return None if secret is None else str(secret.get_secret_value())
-
-    host, secret = block.databricks_instance, text(block.client_secret)
-    for value in (secret, text(block.token)):
-        reveal(value or "")
-    if block.token is not None:
-        return {"host": host, "token": text(block.token), "auth_type": "pat"}
-    if block.tenant_id is None:
-        return {"host": host, "client_id": block.client_id, "client_secret": secret, "auth_type": "oauth-m2m"}
-    azure = {"azure_tenant_id": block.tenant_id, "azure_client_id": block.client_id, "azure_client_secret": secret}
-    return {"host": host, **azure, "auth_type": "azure-client-secret"}
-
-
-def _is_of_token_service(error: Exception) -> bool:
-    """Whether the SDK's client of OAuth raised it, of which all errors are plain ones."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return frame is not None and frame.tb_frame.f_globals.get("__name__") == "databricks.sdk.oauth"
-
-
-class _Clock:
-    """The clock of the SDK, whose sleep ends with the run."""
-
-    def time(self) -> float:
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        stop = run_context.stop.get()
-        if stop is None or stop.is_set():
-            time.sleep(min(seconds, 1) if stop else seconds)
-        else:
-            stop.wait(seconds)
 
 
 class Workspace:
@@ -352,36 +248,12 @@ class Workspace:
             raise
 
 
-@dataclass(frozen=True)
-class VolumePlace(Place):
-    """A folder of a Unity Catalog volume, a path there and an address of the Files API here."""
-
-    workspace: Workspace
-    folder: str
-
-    def uri(self, name: str) -> str:
-        return f"{self.folder}/{name}".rstrip("/")
-
-    def put(self, name: str, file: Path) -> None:
-        self.workspace.upload(self.uri(name), file)
-
-    def read(self, name: str) -> bytes | None:
-        return self.workspace.read(self.uri(name))
-
-    def scan(self, name: str) -> pl.LazyFrame:
-        """Return a scan of a copy on this machine, since nothing but Databricks reads a volume in parts."""
-        import polars as pl
-
-        context = run_context.current()
-        assert context is not None
-        here = Path(context.exchange) / f"volume-{hashlib.blake2b(self.folder.encode(), digest_size=8).hexdigest()}"
-        if not name.endswith("/"):
-            self.workspace.download(self.uri(name), here / name)
-            return scan_file(here / name)
-        for each in self.workspace.files(self.uri(name)):
-            if each.endswith(".parquet"):
-                self.workspace.download(self.uri(f"{name}{each}"), here / name / each)
-        return pl.scan_parquet(here / name)
+def _is_of_token_service(error: Exception) -> bool:
+    """Whether the SDK's client of OAuth raised it, of which all errors are plain ones."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and frame.tb_frame.f_globals.get("__name__") == "databricks.sdk.oauth"
 
 
 def _forget() -> None:
