@@ -21,6 +21,7 @@ from glacier_prefect import DatabricksExecutor, pipeline, run_context, task
 from glacier_prefect.emulators import S3
 from glacier_prefect.errors import ArgumentsError, ConfigurationError, OptionError, RemoteFailed, RemoteUnreachable
 from glacier_prefect.executors import Body, BucketPlace, FolderPlace, databricks_workspace, parcel
+from glacier_prefect.executors.databricks_volume import VolumePlace
 from glacier_prefect.modules import merge
 from glacier_prefect.providers import AWSProvider
 from glacier_prefect.run_context import RunContext
@@ -285,7 +286,7 @@ def test_without_a_volume_code_and_frames_travel_by_the_exchange_bucket(
 def test_a_large_frame_goes_up_in_parts(workspace: Databricks, tmp_path: Path) -> None:
     file = tmp_path / "large"
     file.write_bytes(os.urandom(51 << 20))
-    place = databricks_workspace.VolumePlace(on()._workspace(), VOLUME)
+    place = VolumePlace(on()._workspace(), VOLUME)
     place.put("large", file)
     assert [path for _, path, _ in workspace.calls].count("fs/create-upload-part-urls") == 6
     assert (workspace.volumes / "main/default/exchange/large").read_bytes() == file.read_bytes()
