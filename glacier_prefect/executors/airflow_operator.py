@@ -22,8 +22,9 @@ from glacier_prefect.credentials import redaction
 from glacier_prefect.errors import ConfigurationError, RemoteFailed, TravelError
 from glacier_prefect.exchange import is_frame, map_leaves
 from glacier_prefect.executors import airflow_child, airflow_logs, child_process, parcel
-from glacier_prefect.executors.base import run_log
+from glacier_prefect.executors.base import refuse_secret, run_log
 
+EXECUTOR = "airflow"
 LEVELS = {"debug": logging.DEBUG, "warning": logging.WARNING, "error": logging.ERROR, "critical": logging.ERROR}
 LAST_LINES = 20
 
@@ -36,7 +37,7 @@ class OperatorRun:
         assert context is not None
         self.context, self.python, self.timeout = context, python, timeout
         self.end_by = None if timeout is None else time.monotonic() + timeout
-        self.where = f"Task {context.node!r} on executor 'airflow' (Airflow of {python})"
+        self.where = f"Task {context.node!r} on executor {EXECUTOR!r} (Airflow of {python})"
         self.log = run_log()
         self.last: deque[str] = deque(maxlen=LAST_LINES)
 
@@ -46,7 +47,7 @@ class OperatorRun:
         Raises:
             RemoteFailed: It failed or was stopped.
             TimeoutError: The time is over.
-            TravelError: An argument, or the XCom, cannot travel.
+            TravelError: An argument, or the XCom, cannot travel, or has the value of a secret in it.
         """
         self._check_frames(inputs)
         exchange = Path(self.context.exchange)
@@ -73,9 +74,8 @@ class OperatorRun:
     def _write_job(self, folder: Path, function: Callable[..., Any], inputs: Mapping[str, Any]) -> None:
         import cloudpickle
 
-        (folder / airflow_child.JOB).write_bytes(
-            parcel.pickled({"function": function, "inputs": dict(inputs)}, function)
-        )
+        job = {"function": function, "inputs": dict(inputs)}
+        (folder / airflow_child.JOB).write_bytes(parcel.pickled(job, function, inputs, EXECUTOR))
         library = folder / airflow_child.LIBRARY
         library.mkdir()
         (library / "cloudpickle").symlink_to(Path(cloudpickle.__file__).parent)
@@ -146,6 +146,7 @@ class OperatorRun:
                 "Hint: let the operator return plain values."
             ) from None
         if "value" in made:
+            refuse_secret(made["value"], "The result", executor=EXECUTOR)
             return made["value"]
         if "refused" in made:
             raise RemoteFailed(redaction.hidden(f"{self.where}: {made['refused']}."))

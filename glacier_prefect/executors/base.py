@@ -31,8 +31,7 @@ def call(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
         import asyncio
 
         value = asyncio.run(value)
-    if redaction.holds_secret(value):  # it would stand in result files, caches and the exchange location
-        raise secret_error("The result", function)
+    refuse_secret(value, "The result", function)  # it would stand in result files, caches and the exchange location
     return value
 
 
@@ -57,17 +56,35 @@ class Body:
         return call(self.function, self.inputs)
 
 
-def secret_error(what: str, function: Callable[..., Any] | None = None) -> TravelError:
-    """Return the error for a secret that would be written down.
+def task_named(function: Callable[..., Any] | None = None, executor: str = "") -> str:
+    """Return the words for the task that is running here, for messages.
 
     Args:
-        what: What has it.
-        function: The function of the task, which names it outside a run.
+        function: Its function, which names it outside a run.
+        executor: Its executor, if the message is to name it.
     """
     context = run_context.current()
     task = context.node if context else getattr(function, "__name__", "")
+    return f"task {task!r}" + (f" on executor {executor!r}" if executor else "")
+
+
+def refuse_secret(value: Any, what: str, function: Callable[..., Any] | None = None, executor: str = "") -> None:
+    """Raise `TravelError` if the value of a secret is in a value that would be written down.
+
+    Args:
+        value: Any value.
+        what: What it is, for the message.
+        function: The function of the task, which names it outside a run.
+        executor: The task's executor, if the message is to name it.
+    """
+    if redaction.holds_secret(value):
+        raise secret_error(what, function, executor)
+
+
+def secret_error(what: str, function: Callable[..., Any] | None = None, executor: str = "") -> TravelError:
+    """Return the error for a secret that would be written down; see `refuse_secret`."""
     return TravelError(
-        f"{what} of task {task!r} has the value of a secret in it.\n"
+        f"{what} of {task_named(function, executor)} has the value of a secret in it.\n"
         "Hint: pass the Secret itself on, and get() its value in the task that needs it."
     )
 

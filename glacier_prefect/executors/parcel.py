@@ -26,7 +26,7 @@ from glacier_prefect.credentials import redaction
 from glacier_prefect.errors import TravelError
 from glacier_prefect.exchange import file_of, hand_over, is_frame, is_lazy, map_leaves, scan_file
 from glacier_prefect.executors import parcel_entry
-from glacier_prefect.executors.base import secret_error
+from glacier_prefect.executors.base import refuse_secret, secret_error, task_named
 from glacier_prefect.executors.by_value import by_value
 
 if TYPE_CHECKING:
@@ -127,18 +127,14 @@ def send(
     Raises:
         TravelError: Something in them cannot be pickled, or has the value of a secret in it.
     """
-    for name, value in inputs.items():
-        if redaction.holds_secret(value):
-            raise secret_error(f"The argument {name!r}", function)
-    frames, engines = 0, engines or {}
+    frames: dict[str, Any] = {}
+    engines = engines or {}
 
     def leaf(value: Any, path: tuple[Any, ...]) -> Any:
-        nonlocal frames
         if not is_frame(value):
             return value
-        name = f"input-{frames}.parquet"
-        frames += 1
-        place.put(name, Path(file_of(value) or hand_over(value).uri))
+        name = f"input-{len(frames)}.parquet"
+        frames[name] = value
         engine = engines.get(path[0], "lazy" if is_lazy(value) else "eager")
         return {parcel_entry.FRAME: name, "engine": engine}
 
@@ -147,9 +143,9 @@ def send(
         "inputs": map_leaves(dict(inputs), leaf),
         "spark": [name for name in engines if name not in inputs],
     }
-    content = pickled(job, function)
-    if redaction.written_in(content):
-        raise secret_error("The function, or something that it uses,", function)
+    content = pickled(job, function, inputs)
+    for name, frame in frames.items():
+        place.put(name, Path(file_of(frame) or hand_over(frame).uri))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / parcel_entry.JOB
         parcel_entry.write_content(content, str(file))
@@ -180,27 +176,40 @@ def receive(place: Place) -> Outcome | None:
         return value
 
     value = pickle.loads(made["value"])
-    if redaction.holds_secret(value):
-        raise secret_error("The result")
+    refuse_secret(value, "The result")
     return Outcome(value=opened(value))
 
 
-def pickled(job: Mapping[str, Any], function: Callable[..., Any]) -> bytes:
-    """Return a job with a function in it as bytes, for a Python that does not have the user's modules.
+def pickled(
+    job: Mapping[str, Any], function: Callable[..., Any], inputs: Mapping[str, Any], executor: str = ""
+) -> bytes:
+    """Return a job as bytes, for a Python that does not have the user's modules.
+
+    Args:
+        job: What has the function and its arguments in it.
+        function: The user's function.
+        inputs: Its arguments by name, as they were given.
+        executor: The task's executor, if messages are to name it.
 
     Raises:
-        TravelError: Something in it cannot be pickled.
+        TravelError: Something in it cannot be pickled, or has the value of a secret in it.
     """
     import cloudpickle
 
+    for name, value in inputs.items():
+        refuse_secret(value, f"The argument {name!r}", function, executor)
     try:
         with by_value(_project_of(function)):
-            return bytes(cloudpickle.dumps(job))
+            content = bytes(cloudpickle.dumps(job))
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise TravelError(
-            f"The function {function.__name__!r} or an argument of it cannot leave the process: {error}\n"
+            f"The function {function.__name__!r} of {task_named(function, executor)}, or an argument of it, cannot "
+            f"leave the process: {error}\n"
             "Hint: open connections and files in the function; give it frames and plain values."
         ) from error
+    if redaction.written_in(content):
+        raise secret_error("The function, or something that it uses,", function, executor)
+    return content
 
 
 def _project_of(function: Callable[..., Any]) -> Iterator[ModuleType]:
