@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from glacier_prefect import AirflowExecutor, Pipeline, pipeline, task
+from glacier_prefect.credentials import redaction
 from glacier_prefect.environments import find_project
 from glacier_prefect.errors import (
     ArgumentsError,
@@ -211,6 +212,25 @@ def test_a_python_that_is_missing_or_without_airflow_says_what_it_should_be(
     assert not list(folder.rglob("airflow-*"))
 
 
+@pytest.fixture
+def secret(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The value of a secret that this process has read."""
+    monkeypatch.setattr(redaction, "_values", {})  # what is revealed here is masked in no other test
+    monkeypatch.setattr(redaction, "_pattern", None)
+    redaction.reveal("planted-in-an-operator")
+    return "planted-in-an-operator"
+
+
+def test_the_value_of_a_secret_does_not_go_to_airflow(folder: Path, secret: str) -> None:
+    executor = AirflowExecutor(python="python")
+    has_it = "of task 'named' on executor 'airflow' has the value of a secret"
+    with pytest.raises(TravelError, match=f"The argument 'name' {has_it}"):
+        run_of(executor, an_operator, secret, name="named")
+    with pytest.raises(TravelError, match=f"The function, or something that it uses, {has_it}"):
+        run_of(executor, lambda: an_operator(secret), name="named")
+    assert not list(folder.rglob("airflow-*"))
+
+
 def test_runs_of_an_existing_airflow_need_their_secrets(folder: Path) -> None:
     runs = AirflowExecutor(dag_id="daily", url=URL)
     assert [(call.source, call.inputs) for call in runs.modules()] == [
@@ -309,6 +329,25 @@ def test_what_is_no_operator_or_not_installed_there_is_an_error_that_says_so(pyt
 
     with pytest.raises(TravelError, match="given a frame as 'name'"):
         with_a_frame.run()
+
+
+@slow
+def test_the_value_of_a_secret_does_not_come_back_from_airflow(
+    python: str, folder: Path, secret: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_SEASON", secret)
+
+    def telling() -> Any:
+        from airflow.providers.standard.operators.bash import BashOperator
+
+        return BashOperator(task_id="telling", bash_command="echo it is {{ var.value.season }}")
+
+    with pytest.raises(
+        TravelError, match="The result of task 'telling' on executor 'airflow' has the value of a secret"
+    ):
+        run_of(AirflowExecutor(python=python), telling)
+    assert f"it is {redaction.MASK}" in caplog.text
+    assert secret not in caplog.text
 
 
 KILLED = """

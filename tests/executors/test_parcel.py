@@ -49,7 +49,7 @@ def test_a_module_is_pickled_by_value_until_the_last_thread_that_needs_it_so_is_
 
 def test_a_module_that_its_user_has_registered_stays_so(module: ModuleType) -> None:
     cloudpickle.register_pickle_by_value(module)
-    assert pickle.loads(parcel.pickled({"function": module.body}, module.body))["function"]() == 1
+    assert pickle.loads(parcel.pickled({"function": module.body}, module.body, {}))["function"]() == 1
     assert travels(module)
 
 
