@@ -12,18 +12,19 @@ from __future__ import annotations
 import ipaddress
 import json
 import ssl
-import threading
 import time
 import urllib.parse
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
+from tests.served import Served
 
-class Identities(ThreadingHTTPServer):
+
+class Identities(Served, ThreadingHTTPServer):
     """A server of tokens; runs while its `with` block does."""
 
     daemon_threads = True
@@ -35,16 +36,6 @@ class Identities(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.issued = 0
         self.resources: dict[str, str] = {}  # what a token of a managed identity is for
-        self.thread = threading.Thread(target=self.serve_forever, args=(0.02,))
-
-    def __enter__(self) -> Self:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.thread.join()
-        self.server_close()
 
     def speak_tls(self, folder: Path) -> str:
         """Speak https from now on, with a certificate made for this; return its file, which clients have to trust."""

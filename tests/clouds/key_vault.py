@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import urllib.parse
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tests.clouds.identities import Identities, certified
+from tests.served import Served
 
 RESOURCE = "https://vault.azure.net"
 
 
-class KeyVault(ThreadingHTTPServer):
+class KeyVault(Served, ThreadingHTTPServer):
     """A vault; runs while its `with` block does.
 
     Attributes:
@@ -44,7 +44,6 @@ class KeyVault(ThreadingHTTPServer):
         context, self.certificate = certified(folder, self.host)
         self.socket = context.wrap_socket(self.socket, server_side=True)
         self.answered: list[int] = []
-        self.thread = threading.Thread(target=self.serve_forever, args=(0.02,))
         self._resolve = socket.getaddrinfo
 
     def resolve(self, host: Any, *args: Any, **options: Any) -> Any:
@@ -52,15 +51,6 @@ class KeyVault(ThreadingHTTPServer):
         if host == self.host:
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", self.server_port))]
         return self._resolve(host, *args, **options)
-
-    def __enter__(self) -> Self:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.thread.join()
-        self.server_close()
 
 
 class _Answer(BaseHTTPRequestHandler):

@@ -21,9 +21,10 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal
 
 from glacier_prefect.emulators.forward import Forwarder, Server
+from tests.served import Served
 
 Kind = Literal["answer", "reset", "reset request", "reset response", "lose answer", "truncate", "delay"]
 
@@ -89,7 +90,7 @@ class Request:
     fault: Fault | None = None
 
 
-class Proxy(Server):
+class Proxy(Served, Server):
     """A proxy in front of the server with port `behind`; runs while its `with` block does."""
 
     def __init__(self, *, behind: int) -> None:
@@ -98,16 +99,6 @@ class Proxy(Server):
         self.lock = threading.Lock()
         self.requests: list[Request] = []
         self.rules: list[Rule] = []
-        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-
-    def __enter__(self) -> Self:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.thread.join()
-        self.server_close()
 
     def fail(
         self, fault: Fault, *, method: str | None = None, path: str = "", skip: int = 0, times: int | None = 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.served import Served
 
 
 @dataclass
@@ -73,15 +74,9 @@ def in_front_of(service: str) -> Iterator[Faults]:
 
         def log_message(self, *_: Any) -> None: ...
 
-    class Server(http.server.ThreadingHTTPServer):
+    class Server(Served, http.server.ThreadingHTTPServer):
         def handle_error(self, *_: Any) -> None: ...
 
     with Server(("127.0.0.1", 0), Handler) as server:
         faults.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield faults
-        finally:
-            server.shutdown()
-            thread.join()
+        yield faults

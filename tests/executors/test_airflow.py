@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +27,7 @@ from glacier_prefect.errors import (
 from glacier_prefect.infrastructure import module_calls
 from glacier_prefect.testing import Bodies, ExecutorContract, ValueContract
 from tests.executors import airflow_server
-from tests.executors.test_executor_contracts import bodies_of
+from tests.executors.contract_bodies import FAIL, LIVE, UnderTheServer, bodies_in
 from tests.server.conftest import Project, eventually
 
 slow = pytest.mark.slow
@@ -44,21 +43,9 @@ def operator(function, *arguments):
     from airflow.providers.standard.operators.python import PythonOperator
     return PythonOperator(task_id=function.__name__, python_callable=function, op_args=arguments)
 
-def live(where, seconds):
-    Path("MARKS", f"{where}-{os.getpid()}").touch()
-    print("said by the body", flush=True)
-    time.sleep(seconds)
-
-def deep_inside():
-    raise ValueError("broken on purpose")
-
+FUNCTIONS
 def one_more(given):
     return given + 1
-
-def fail_twice(where):
-    live(where, 0.1)
-    if len(list(Path("MARKS").glob(f"{where}-*"))) < 3:
-        raise ValueError("not yet")
 
 @task(executor=on)
 def values(number):
@@ -79,12 +66,7 @@ def brief(where):
 @task(executor=on)
 def third_time(where):
     return operator(fail_twice, where)
-"""
-
-
-def bodies_in(marks: Path, source: str, **env: str) -> Bodies:
-    """Return the bodies of a source that leave marks with the numbers of their processes."""
-    return replace(bodies_of(marks, ""), source=source.replace("MARKS", str(marks)), env=env)
+""".replace("FUNCTIONS", LIVE + FAIL.replace("WHERE", "where"))
 
 
 def run_of(executor: AirflowExecutor, function: Any, *arguments: Any, **options: Any) -> Any:
@@ -254,18 +236,13 @@ def python() -> str:
 
 
 @slow
-class TestOperators(ExecutorContract, ValueContract):
+class TestOperators(UnderTheServer, ExecutorContract, ValueContract):
     outlives: ClassVar[bool] = False
 
     @pytest.fixture(scope="class")
     @classmethod
-    def prefect_api_url(cls, server: str) -> str:
-        return server
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def bodies(cls, python: str, tmp_path_factory: pytest.TempPathFactory) -> Bodies:
-        return bodies_in(tmp_path_factory.mktemp("marks"), OPERATORS.replace("PYTHON", python))
+    def bodies(cls, python: str, marks: Path) -> Bodies:
+        return bodies_in(marks, OPERATORS.replace("PYTHON", python))
 
 
 @slow

@@ -14,7 +14,8 @@ from glacier_prefect.errors import RemoteDenied, RemoteFailed, RemoteUnreachable
 from glacier_prefect.testing import Bodies, ExecutorContract, ValueContract
 from tests.executors import airflow_faults, airflow_server
 from tests.executors.airflow_server import PASSWORDS, Airflow
-from tests.executors.test_airflow import bodies_in, made_of_nothing, run_of
+from tests.executors.contract_bodies import UnderTheServer, bodies_in
+from tests.executors.test_airflow import made_of_nothing, run_of
 from tests.server.conftest import Project
 
 pytestmark = pytest.mark.slow
@@ -71,17 +72,11 @@ def on(airflow: Airflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any
     return made
 
 
-class TestDagRuns(ExecutorContract, ValueContract):
+class TestDagRuns(UnderTheServer, ExecutorContract, ValueContract):
     @pytest.fixture(scope="class")
     @classmethod
-    def prefect_api_url(cls, server: str) -> str:
-        return server
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def bodies(cls, airflow: Airflow, tmp_path_factory: pytest.TempPathFactory) -> Bodies:
-        source = DAG_RUNS.replace("URL", airflow.url)
-        return bodies_in(tmp_path_factory.mktemp("marks"), source, AIRFLOW_PASSWORD=PASSWORD)
+    def bodies(cls, airflow: Airflow, marks: Path) -> Bodies:
+        return bodies_in(marks, DAG_RUNS.replace("URL", airflow.url), env={"AIRFLOW_PASSWORD": PASSWORD})
 
 
 def test_the_result_is_what_the_last_tasks_returned_or_the_one_that_is_named(

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from glacier_prefect.testing import Bodies, ExecutorContract, FrameContract
+from tests.executors.contract_bodies import UnderTheServer
 
 pytestmark = [
     pytest.mark.slow,
@@ -77,7 +78,7 @@ def of_node(node: str) -> Iterator[Path]:
                 yield process
 
 
-class TestDbtExecutor(ExecutorContract, FrameContract):
+class TestDbtExecutor(UnderTheServer, ExecutorContract, FrameContract):
     outlives: ClassVar[bool] = False
     changed: ClassVar[dict[str, Any]] = {
         "category": pl.String,
@@ -89,13 +90,8 @@ class TestDbtExecutor(ExecutorContract, FrameContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def prefect_api_url(cls, server: str) -> str:
-        return server
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def bodies(cls, tmp_path_factory: pytest.TempPathFactory) -> Bodies:
-        projects, marks = tmp_path_factory.mktemp("projects"), tmp_path_factory.mktemp("marks")
+    def bodies(cls, marks: Path, tmp_path_factory: pytest.TempPathFactory) -> Bodies:
+        projects = tmp_path_factory.mktemp("projects")
         for name, models in MODELS.items():
             folder = projects / name
             (folder / "models").mkdir(parents=True)

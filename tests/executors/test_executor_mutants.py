@@ -23,7 +23,7 @@ from glacier_prefect.errors import GlacierError
 from glacier_prefect.executors import Body, Executor
 from glacier_prefect.testing import Bodies, ExecutorContract, FrameContract, ValueContract
 from glacier_prefect.testing import executor as contract
-from tests.executors.test_executor_contracts import EXAMPLE, bodies_of
+from tests.executors.contract_bodies import EXAMPLE, UnderTheServer, bodies_in, source_of
 
 FOUND = (AssertionError, pytest.fail.Exception)
 """How a test of the contract fails; an error of another kind would be one of the mutant itself."""
@@ -241,19 +241,14 @@ ENDED = [name for name in dir(Contracts) if name.startswith("test_") and name no
 
 
 @pytest.mark.slow
-class TestCareless(ExecutorContract):
+class TestCareless(UnderTheServer, ExecutorContract):
     """An executor that breaks all promises about kills, retries and stopping."""
 
     @pytest.fixture(scope="class")
     @classmethod
-    def prefect_api_url(cls, server: str) -> str:
-        return server
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def bodies(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bodies]:
-        marks, jobs = tmp_path_factory.mktemp("marks"), tmp_path_factory.mktemp("jobs")
-        made = bodies_of(marks, f"Careless(folder={str(jobs)!r}, poll_seconds=1)", CARELESS)
+    def bodies(cls, marks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bodies]:
+        jobs = tmp_path_factory.mktemp("jobs")
+        made = bodies_in(marks, source_of(f"Careless(folder={str(jobs)!r}, poll_seconds=1)", imports=CARELESS))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(contract, "eventually", impatient)
             yield made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +14,9 @@ import pyspark
 import pytest
 
 from tests.executors.databricks_emulator import RUNTIME, Databricks
+from tests.executors.databricks_runs import VOLUME
 
 pytestmark = pytest.mark.slow
-VOLUME = "/Volumes/main/default/exchange"
 SETTINGS = f"""
 project = "mixed"
 
@@ -92,13 +91,6 @@ ORDERS = pl.DataFrame(
         "ordered_at": [datetime(2026, 1, 1 + day) for day in range(8)],
     }
 )
-
-
-@pytest.fixture(scope="module")
-def databricks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databricks]:
-    emulator = Databricks(tmp_path_factory.mktemp("databricks"))
-    yield emulator
-    emulator.close()
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,14 @@ import uuid
 from typing import Any
 
 from glacier_prefect.emulators.forward import BLOCK, Forwarder, Server
+from tests.served import Served
 
 ACCOUNT, WORKSPACE = str(uuid.uuid4()), str(uuid.uuid4())
 ROOT = f"/api/accounts/{ACCOUNT}/workspaces/{WORKSPACE}"
 EVERY = 15  # the how many-th call is one too many
 
 
-class CloudProxy(Server):
+class CloudProxy(Served, Server):
     """Prefect Cloud on loopback, while the block runs.
 
     Attributes:
@@ -45,14 +46,6 @@ class CloudProxy(Server):
     def count(self, status: int) -> int:
         """Return how often it answered so."""
         return sum(each[2] == status for each in self.calls)
-
-    def __enter__(self) -> CloudProxy:
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(Forwarder):
