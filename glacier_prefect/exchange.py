@@ -207,14 +207,21 @@ def _holds_values(value: Any) -> bool:
 
 def is_frame(value: Any) -> bool:
     """Whether a value is a Polars LazyFrame or DataFrame; does not import Polars."""
-    polars = sys.modules.get("polars")
-    return polars is not None and isinstance(value, polars.LazyFrame | polars.DataFrame)
+    return (polars := _polars()) is not None and isinstance(value, polars.LazyFrame | polars.DataFrame)
 
 
 def is_lazy(value: Any) -> bool:
     """Whether a value is a Polars LazyFrame; does not import Polars."""
-    polars = sys.modules.get("polars")
-    return polars is not None and isinstance(value, polars.LazyFrame)
+    return (polars := _polars()) is not None and isinstance(value, polars.LazyFrame)
+
+
+def _polars() -> Any:
+    """Return Polars if anything has imported it; waits for another thread that is just importing it."""
+    if "polars" not in sys.modules:
+        return None
+    import polars
+
+    return polars
 
 
 def opened(value: Any) -> Any:

@@ -177,7 +177,7 @@ def run_and_interfere(bodies: Bodies, prefect_api_url: str, folder: Path, *, out
         going("terminated")
         os.kill(pid(runs["terminated"]), signal.SIGTERM)
         runs["killed"] = server.start(f"{prefix}-killed")
-        going("killed")
+        eventually(lambda: bodies.begun("killed") and bodies.going("killed"), "the body of killed")
         os.kill(pid(runs["killed"]), signal.SIGKILL)
         for name in ("killed", "killed_between"):
             if name in runs:

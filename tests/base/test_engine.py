@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import urllib.error
@@ -650,3 +651,25 @@ def test_a_result_record_that_is_not_stored_is_as_prefect_makes_it() -> None:
 
 def test_a_task_runner_says_how_many_threads_it_was_given() -> None:
     assert engine.max_workers(ThreadPoolTaskRunner(max_workers=3)) == 3
+
+
+def test_a_frame_is_told_from_other_values_while_another_thread_imports_polars() -> None:
+    code = """
+        import sys, threading, time
+        from glacier_prefect.exchange import is_frame, is_lazy
+
+        class Slowly:
+            def find_spec(self, name, path=None, target=None):
+                if name == "polars.lazyframe":
+                    half_way.set()
+                    time.sleep(0.5)
+
+        half_way = threading.Event()
+        sys.meta_path.insert(0, Slowly())
+        importing = threading.Thread(target=__import__, args=("polars",))
+        importing.start()
+        assert half_way.wait(30)
+        assert not is_frame(1) and not is_lazy(1)
+        importing.join()
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)

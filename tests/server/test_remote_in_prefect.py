@@ -124,6 +124,7 @@ def test_the_hook_stops_what_a_killed_process_has_left_of_items_and_sub_flows_to
     written: Any, api: Any, wait_until: Any
 ) -> None:
     def begun() -> Any:
+        assert process.poll() is None, (written.folder / "left.log").read_text()
         marks = [file.stem.rpartition("-") for file in written.folder.glob("*.begun")]
         return {name: int(pid) for name, _, pid in marks} if len(marks) == 4 else None
 
@@ -138,6 +139,10 @@ def test_the_hook_stops_what_a_killed_process_has_left_of_items_and_sub_flows_to
         )
     try:
         bodies = wait_until(begun, "all four bodies", 90)
+    except AssertionError as error:
+        jobs = "\n".join(f"{file}: {file.read_text(errors='replace')}" for file in written.folder.glob("jobs/*/[lp]*"))
+        log = (written.folder / "left.log").read_text()
+        raise AssertionError(f"{error}\n{[*written.folder.glob('*.begun')]}\n{jobs}\n{log}") from None
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
