@@ -7,6 +7,7 @@ Each question has a time limit, since an address that nobody answers at would be
 from __future__ import annotations
 
 import contextvars
+import itertools
 import re
 import threading
 import uuid
@@ -22,8 +23,9 @@ from glacier_prefect.errors import BucketNotFoundError, GlacierError, UsageError
 from glacier_prefect.exchange import EXCHANGE_TTL_DAYS
 from glacier_prefect.loading import load_project
 from glacier_prefect.providers.base import CloudProvider, environment_provider
-from glacier_prefect.sources.base import Sink, Source
+from glacier_prefect.sources.base import Source
 from glacier_prefect.sources.cloud import OWN, CloudLocation
+from glacier_prefect.sources.cloud_sink import CloudSink
 
 Status = Literal["ok", "warning", "failed", "skipped"]
 Found = tuple[Status, str, str]
@@ -65,7 +67,7 @@ class Bucket:
     Attributes:
         location: One of the locations in it.
         reads: Fixed beginnings of the paths that are read.
-        writes: Those of the paths that are written.
+        writes: Folders that sinks keep for unfinished writes.
     """
 
     location: CloudLocation
@@ -89,7 +91,7 @@ class Bucket:
                 objects.head(first.key)
         done.append("readable" if self.reads else "reachable")
         for prefix in sorted(self.writes):
-            key = "/".join(part for part in (prefix, OWN, "doctor", uuid.uuid4().hex) if part)
+            key = f"{prefix}/doctor-{uuid.uuid4().hex}"
             objects.write(key, b"glacier doctor")
             objects.delete([key])
         if self.writes:
@@ -100,16 +102,10 @@ class Bucket:
         """Return the bytes that runs have left in handed-over frames that have expired and in unfinished writes."""
         now, sizes = datetime.now(UTC), {"exchange": 0, "writes": 0}
         ages = {"exchange": timedelta(days=EXCHANGE_TTL_DAYS), "writes": ABANDONED}
-        seen: set[str] = set()
-        for prefix in sorted({"", *self.writes}):
-            for kind, age in ages.items():
-                folder = "/".join(part for part in (prefix, OWN, kind) if part)
-                for count, meta in enumerate(self.location.objects.below(folder)):
-                    if count >= MANY:
-                        break
-                    if meta.key not in seen and now - meta.modified > age:
-                        seen.add(meta.key)
-                        sizes[kind] += meta.size
+        for kind, age in ages.items():
+            for meta in itertools.islice(self.location.objects.below(f"{OWN}/{kind}"), MANY):
+                if now - meta.modified > age:
+                    sizes[kind] += meta.size
         return sizes["exchange"], sizes["writes"]
 
 
@@ -127,11 +123,10 @@ def project_buckets() -> list[Bucket]:
             continue
         key = (location.provider_name, location.full_bucket, location.endpoint_url)
         bucket = found.setdefault(key, Bucket(location))
-        folder = location.template.prefix.rpartition("/")[0]
         if isinstance(location, Source):
-            bucket.reads.add(folder)
-        if isinstance(location, Sink):
-            bucket.writes.add(folder)
+            bucket.reads.add(location.template.prefix.rpartition("/")[0])
+        if isinstance(location, CloudSink):
+            bucket.writes.add(location.own_folder("writes"))
     return list(found.values())
 
 

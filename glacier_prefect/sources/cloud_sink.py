@@ -79,7 +79,7 @@ class CloudSink(CloudLocation, Sink):
     ) -> None:
         options = self.file_format.sink_options(key, self.options)
         straight = self.mode == "overwrite" and not self.checks and self.separate_uploads
-        writes = _beside(key, "writes")
+        writes = self.own_folder("writes")
         staged_key = f"{writes}/{token}/{uuid.uuid4().hex}{self.file_format.suffix(options)}"
         uploaded = key if straight else staged_key
         # Not by Polars' own upload: it may end a query that fails as an object with the rows that had come before.
@@ -121,7 +121,7 @@ class CloudSink(CloudLocation, Sink):
 
         It is noted before and after, so that a retry after a crash in between knows its own object again.
         """
-        mine = f"{_notes(key)}/{token}"
+        mine = f"{self._notes(key)}/{token}"
         etags = [own.etag] if own else []
         objects.write(mine, json.dumps({"etags": etags, "staged": staged.key}).encode())
         if not objects.copy(staged, key, overwrite=own is not None, limit=self.copy_limit):
@@ -131,7 +131,7 @@ class CloudSink(CloudLocation, Sink):
                 raise self._exists(key)
         if (published := objects.head(key)) is not None:
             objects.write(mine, json.dumps({"etags": [published.etag], "staged": None}).encode())
-        objects.delete(meta.key for meta in objects.below(_notes(key)) if meta.key != mine)
+        objects.delete(meta.key for meta in objects.below(self._notes(key)) if meta.key != mine)
 
     def _publish_many(
         self, objects: Objects, frame: pl.LazyFrame, schema: pl.Schema, key: str, token: str, twin: CloudSource
@@ -211,7 +211,7 @@ class CloudSink(CloudLocation, Sink):
             asked = self.partition_by or self.mode == "error"
             target = pool.submit(objects.head, key) if asked else None
             below = pool.submit(self._below, objects, key)
-            mine = pool.submit(objects.get, f"{_notes(key)}/{token}") if self.mode == "error" else None
+            mine = pool.submit(objects.get, f"{self._notes(key)}/{token}") if self.mode == "error" else None
         for folder, dataset in zip(above, manifests, strict=True):
             if dataset is not None:
                 raise SinkExistsError(
@@ -274,6 +274,16 @@ class CloudSink(CloudLocation, Sink):
             "Hint: remove it, or use mode='overwrite'."
         )
 
+    def own_folder(self, what: str) -> str:
+        """Return this sink's folder for `what`, at the root of the bucket, where one rule of its lifecycle finds all.
+
+        No other sink has it, so that a role for this one need not reach what others do.
+        """
+        return f"{OWN}/{what}/{hashlib.sha256(self.path.encode()).hexdigest()[:16]}"
+
+    def _notes(self, key: str) -> str:
+        return f"{self.own_folder('published')}/{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
     def _taken_over(self) -> StoreError:
         return StoreError(f"{self._where}: what was staged is gone; another attempt of the same run has taken over.")
 
@@ -290,13 +300,3 @@ def _dated(dataset: Dataset, published: datetime) -> Dataset:
     if last is None:
         return dataset
     return replace(dataset, superseded=(*before, (last[0], published.timestamp())))
-
-
-def _beside(key: str, what: str) -> str:
-    """Return a folder of Glacier's own beside an object: where a role for just its prefix may write."""
-    folder = key.rpartition("/")[0]
-    return f"{folder}/{OWN}/{what}" if folder else f"{OWN}/{what}"
-
-
-def _notes(key: str) -> str:
-    return f"{_beside(key, 'published')}/{hashlib.sha256(key.encode()).hexdigest()[:32]}"

@@ -106,7 +106,7 @@ def test_what_runs_have_left_is_told_when_it_is_old(
 ) -> None:
     store = cloud.store(bucket)
     obstore.put(store, ".glacier/exchange/run/frame.parquet", b"x" * 2000)
-    obstore.put(store, "out/.glacier/writes/run/x.parquet", b"x" * 3000)
+    obstore.put(store, ".glacier/writes/sink/run/x.parquet", b"x" * 3000)
     assert doctor(cloud, bucket)["left_behind"].status == "ok"  # a run may be at it
     monkeypatch.setattr(doctor_clouds, "EXCHANGE_TTL_DAYS", 0)
     monkeypatch.setattr(doctor_clouds, "ABANDONED", doctor_clouds.timedelta(0))

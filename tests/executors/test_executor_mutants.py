@@ -21,7 +21,7 @@ import pytest
 from glacier_prefect import task
 from glacier_prefect.errors import GlacierError
 from glacier_prefect.executors import Body, Executor
-from glacier_prefect.testing import Bodies, ExecutorContract, FrameContract, ValueContract
+from glacier_prefect.testing import Bodies, ExecutorContract, FrameContract, ValueContract, served
 from glacier_prefect.testing import executor as contract
 from tests.executors.contract_bodies import EXAMPLE, UnderTheServer, bodies_in, source_of
 
@@ -32,8 +32,8 @@ _eventually = contract.eventually
 
 
 def impatient(look: Callable[[], Any], what: str, timeout: float = 90) -> Any:
-    """Wait for the end of a body no longer than it takes to see that it goes on."""
-    return _eventually(look, what, 1 if what == "the end of the body" else timeout)
+    """Wait for what never comes no longer than it takes to see that: the end of a body, a word of what it does."""
+    return _eventually(look, what, {"the end of the body": 1, "what the body does": 6}.get(what, timeout))
 
 
 class Contracts(ExecutorContract, FrameContract, ValueContract):
@@ -250,7 +250,8 @@ class TestCareless(UnderTheServer, ExecutorContract):
         jobs = tmp_path_factory.mktemp("jobs")
         made = bodies_in(marks, source_of(f"Careless(folder={str(jobs)!r}, poll_seconds=1)", imports=CARELESS))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(contract, "eventually", impatient)
+            for module in (contract, served):
+                patch.setattr(module, "eventually", impatient)
             yield made
         for mark in marks.iterdir():  # which nothing else stops
             with contextlib.suppress(ProcessLookupError):
