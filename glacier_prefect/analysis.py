@@ -158,7 +158,7 @@ def _entries(found: tuple[Location, ...], ids: Mapping[int, str]) -> list[dict[s
                 "provider": each.provider_name,
                 "bucket": each.bucket,
                 "path": each.path,
-                "prefix": each.template.prefix,
+                "prefix": each.prefix,
                 "format": each.file_format.name,
                 "uri": _uri(each),
                 "mode": each.mode if isinstance(each, Sink) else None,

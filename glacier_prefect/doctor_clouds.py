@@ -124,7 +124,7 @@ def project_buckets() -> list[Bucket]:
         key = (location.provider_name, location.full_bucket, location.endpoint_url)
         bucket = found.setdefault(key, Bucket(location))
         if isinstance(location, Source):
-            bucket.reads.add(location.template.prefix.rpartition("/")[0])
+            bucket.reads.add(location.prefix.rpartition("/")[0])
         if isinstance(location, CloudSink):
             bucket.writes.add(location.own_folder("writes"))
     return list(found.values())

@@ -64,7 +64,7 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
     found: dict[str, list[tuple[Provider, str, str, str]]] = {}
     for each in sorted(pipelines, key=lambda pipeline: pipeline.name):
         found[each.name] = [
-            (location_provider(location).resolved(), verb, location.full_bucket, location.template.prefix)
+            (location_provider(location).resolved(), verb, location.full_bucket, location.prefix)
             for verb, location in sorted(_touched(each.graph), key=lambda found: (found[1].bucket, found[1].path))
         ]
     providers = [own]

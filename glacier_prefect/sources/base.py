@@ -117,6 +117,22 @@ class Location(ABC):
         return delta.Table(root=self.root, path=path, where=where, reach=self._polars)
 
     @property
+    def prefix(self) -> str:
+        """What the names of all its objects begin with: what analysis shows and grants cover.
+
+        It ends in "/" where a folder is listed. A path that may be a folder is taken for one if it has no suffix of its
+        format.
+        """
+        template = self.template
+        if template.is_exact:
+            is_folder = (
+                self.is_delta or bool(getattr(self, "partition_by", ())) or not self.file_format.matches(self.path)
+            )
+            return template.prefix.rstrip("/") + "/" * is_folder
+        folder = f"{template.prefix}.".rpartition("/")[0]
+        return f"{folder}/".lstrip("/") if template.is_listed else template.prefix
+
+    @property
     def full_bucket(self) -> str:
         """Name of the bucket in the store."""
         return self.bucket_prefix + self.bucket

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from glacier_prefect.errors import (
     BucketNotFoundError,
@@ -28,6 +28,7 @@ from glacier_prefect.errors import (
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+T = TypeVar("T")
 PART = 64 * 1024 * 1024  # bytes that go in one call; so much of them is in memory for each upload at once
 UPLOADS = 3  # parts of one object at once
 REPEAT_AFTER = (0.2, 1.0)  # seconds
@@ -85,22 +86,41 @@ class Objects:
         """Return what there is to know of an object; None if it is not there."""
         import obstore
 
-        with self._calling(key):
-            try:
-                return _meta(obstore.head(self.store, key))
-            except FileNotFoundError:
-                return None
+        return self._there(key, lambda: _meta(obstore.head(self.store, key)))
 
     def get(self, key: str) -> tuple[Meta, bytes] | None:
         """Return an object and what there is to know of it; None if it is not there."""
         import obstore
 
+        def ask() -> tuple[Meta, bytes]:
+            found = obstore.get(self.store, key)
+            return _meta(found.meta), bytes(found.bytes())
+
+        return self._there(key, ask)
+
+    def _there(self, key: str, ask: Callable[[], T]) -> T | None:
         with self._calling(key):
             try:
-                found = obstore.get(self.store, key)
-                return _meta(found.meta), bytes(found.bytes())
+                return ask()
             except FileNotFoundError:
                 return None
+            except Exception as error:
+                if isinstance(explained(error, self.where, key), StoreDenied) and self._is_hidden(key):
+                    return None
+                raise
+
+    def _is_hidden(self, key: str) -> bool:
+        """Whether an object that the store denies is not there: S3 denies what is missing to a role that may list some
+        prefixes only. It is missing if its folder, which may be listed, does not show it; or if only what begins with
+        its name may be listed, as it is with a role for this one object, which may read it too.
+        """
+        with contextlib.suppress(StoreDenied):
+            return key not in (meta.key for meta in self.children(key.rpartition("/")[0])[1])
+        with contextlib.suppress(StoreDenied):
+            for _ in self.below(key):
+                break
+            return True
+        return False
 
     def upload(self, key: str) -> Upload:
         """Begin to write an object."""

@@ -62,7 +62,7 @@ class PathTemplate:
 
     @cached_property
     def prefix(self) -> str:
-        """The part before the first field or glob: what analysis shows and grants cover."""
+        """The part before the first field or glob."""
         prefix = ""
         for literal, field, _, _ in self._parts:
             if glob := _GLOB.search(literal):
@@ -71,6 +71,17 @@ class PathTemplate:
             if field is not None:
                 break
         return prefix
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the folder in which the prefix ends is listed, since a glob comes before the next `/`."""
+        text = "".join(literal + ("\0" if field is not None else "") for literal, field, *_ in self._parts)
+        return bool(_GLOB.search(text[len(self.prefix) :].partition("/")[0]))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the path has neither fields nor globs."""
+        return self._exact is not None
 
     @property
     def is_glob(self) -> bool:
