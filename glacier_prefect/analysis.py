@@ -88,6 +88,7 @@ def _node(node: Node, reasons: tuple[str, ...], locations: Mapping[int, str]) ->
         "because": [reason for reason in reasons if reason not in ("writes", "sub-flow")],
         "reads": sorted({locations[id(each)] for each in node.reads}),
         "writes": sorted({locations[id(each)] for each in node.writes}),
+        "secrets": list(node.secrets),
     }
 
 

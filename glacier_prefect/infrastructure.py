@@ -22,10 +22,12 @@ from glacier_prefect.graph import Graph
 from glacier_prefect.modules import Access, ModuleCall, Needs, WorkPool, expression, merge
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import Provider
-from glacier_prefect.providers.base import environment_provider, location_provider
+from glacier_prefect.providers.base import environment_provider, exchange_location, location_provider, named_exchange
 from glacier_prefect.sources import Location
 
 FILE = "main.tf.json"
+KEPT = ("cache", "exchange", "results")
+"""What runs keep for each other in a bucket, each in a folder `.glacier/<what>/<pipeline>/`."""
 REQUIRED_VERSION = ">= 1.7, < 2.0"
 NOTE = "Made by `glacier generate`, which overwrites it."
 
@@ -64,9 +66,16 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
     found: dict[str, list[tuple[Provider, str, str, str]]] = {}
     for each in sorted(pipelines, key=lambda pipeline: pipeline.name):
         found[each.name] = [
-            (location_provider(location).resolved(), verb, location.full_bucket, location.prefix)
+            (location_provider(location).resolved(), verb, location.full_bucket, prefix)
             for verb, location in sorted(_touched(each.graph), key=lambda found: (found[1].bucket, found[1].path))
+            for prefix in location.prefixes
         ]
+        if (shared := exchange_location(each.graph.locations, named_exchange(project))) is not None:
+            location, folder = shared
+            provider = location_provider(location).resolved()
+            found[each.name] += [
+                (provider, "writes", location.full_bucket, f"{folder}.glacier/{what}/{each.name}/") for what in KEPT
+            ]
     providers = [own]
     for provider in (provider for touched in found.values() for provider, *_ in touched):
         if provider not in providers:

@@ -193,6 +193,11 @@ class Executor(ABC):
         """
         return True
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of the secrets that a run of it reads: the values of its settings that end in `_secret`."""
+        return tuple(value for name in self.settings() if name.endswith("_secret") and (value := getattr(self, name)))
+
     def modules(self) -> tuple[ModuleCall, ...]:
         """Return the calls of Terraform modules that it needs."""
         return ()

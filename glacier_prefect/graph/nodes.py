@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from glacier_prefect.credentials import Secret
 from glacier_prefect.environments import Project
 from glacier_prefect.errors import OptionError, OverlapError
 from glacier_prefect.executors import EXECUTORS, Executor, environment_executor
@@ -88,6 +89,20 @@ class Node:
     def writes(self) -> tuple[Sink, ...]:
         """Sinks among its locations."""
         return tuple(each for each in self.locations if isinstance(each, Sink))
+
+    @cached_property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of the secrets that it is given, that its function refers to, or that its executor or its locations'
+        credentials need; sorted. For a sub-flow those of its nodes.
+        """
+        found = {leaf.name for leaf in leaves(self.arguments) if isinstance(leaf, Secret)}
+        if isinstance(self.call, Task):
+            found |= {each.name for each in referred(self.call.fn) if isinstance(each, Secret)}
+            found |= set(self.executor.secrets)
+        elif self.kind == "flow":
+            found |= {name for node in self.call.graph.nodes.values() for name in node.secrets}
+        found |= {name for each in self.locations if (name := getattr(each, "credentials_secret", None))}
+        return tuple(sorted(found))
 
 
 @dataclass(frozen=True, kw_only=True)

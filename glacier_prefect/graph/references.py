@@ -1,5 +1,5 @@
-"""What values are made of, and what a function's code refers to: the sources and sinks in both are what a task reads
-and writes.
+"""What values are made of, and what a function's code refers to: the sources, sinks and secrets in both are what a task
+reads and writes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from dataclasses import fields, is_dataclass
 from types import CodeType
 from typing import Any
 
+from glacier_prefect.credentials import Secret
 from glacier_prefect.sources import Location
 from glacier_prefect.tasks import Task, Unmapped
 
+WHOLE = Location | Secret | str | int | float | bytes | None  # which are not looked into
 GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 
 
@@ -43,7 +45,7 @@ def is_record(value: Any) -> bool:
 
 @functools.cache
 def referred(function: Callable[..., Any]) -> tuple[Any, ...]:
-    """Return what a function's code refers to, itself first: functions of the user's, sources, sinks and plain
+    """Return what a function's code refers to, itself first: functions of the user's, sources, sinks, secrets and plain
     constants.
 
     They are looked for in its globals, closure and defaults, in modules, classes and objects of the user's that it
@@ -61,13 +63,9 @@ def referred(function: Callable[..., Any]) -> tuple[Any, ...]:
             if given is not function and not is_user_code(given.__module__):
                 continue
             names = _names(given.__code__)
-        if (
-            given is function
-            or inspect.isfunction(given)
-            or isinstance(given, Location | str | int | float | bytes | None)
-        ):
+        if given is function or inspect.isfunction(given) or isinstance(given, WHOLE):
             found[id(given)] = given
-        if (id(given), names) not in seen and not isinstance(given, Location | str | int | float | bytes | None):
+        if (id(given), names) not in seen and not isinstance(given, WHOLE):
             seen[id(given), names] = given  # kept, so that no other object gets its id
             pending += [(leaf, names) for leaf in leaves(_parts(given, names))]
     return tuple(found.values())

@@ -152,6 +152,7 @@ def _data(node: dict[str, Any]) -> list[Text]:
     return [
         *(_plain(f"  reads {read}", "dim") for read in node["reads"]),
         *(_plain(f"  writes {written}", "dim") for written in node["writes"]),
+        *(_plain(f"  secret {name}", "dim") for name in node["secrets"]),
     ]
 
 

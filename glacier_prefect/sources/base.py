@@ -133,6 +133,11 @@ class Location(ABC):
         return f"{folder}/".lstrip("/") if template.is_listed else template.prefix
 
     @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What the names of all objects begin with that are touched in reading or writing it."""
+        return (self.prefix,)
+
+    @property
     def full_bucket(self) -> str:
         """Name of the bucket in the store."""
         return self.bucket_prefix + self.bucket

@@ -53,6 +53,10 @@ class CloudSink(CloudLocation, Sink):
         taken = {name: getattr(self, name) for name in same - {"schema", "checks", "options", "managed", "format"}}
         return self.source(**taken, format=self.file_format.name, options=self.read_options, managed=True)
 
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        return (self.prefix, *(f"{self.own_folder(what)}/" for what in ("writes", "published")))
+
     def _publish(self, frame: pl.LazyFrame, schema: pl.Schema, path: str) -> Source:
         context = run_context.current()
         token = context.token if context else uuid.uuid4().hex

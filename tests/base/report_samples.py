@@ -20,6 +20,7 @@ def node(name: str, **given: Any) -> dict[str, Any]:
         "because": [],
         "reads": [],
         "writes": [],
+        "secrets": [],
         **given,
     }
 

@@ -11,9 +11,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from glacier_prefect import LocalExecutor, Pipeline, pipeline, task
+from glacier_prefect import LocalExecutor, Pipeline, Secret, SparkExecutor, pipeline, task
 from glacier_prefect.environments import loading
 from glacier_prefect.providers import AWSProvider, AzureProvider, LocalProvider
+from glacier_prefect.report import render_text
 
 provider = LocalProvider(base_path="data")
 raw = provider.bucket_source("raw", "orders/{run_date:%Y}/*.csv")
@@ -94,6 +95,7 @@ def test_a_node_says_what_it_is() -> None:
         "because": [],
         "reads": ["raw/orders/{run_date:%Y}/*.csv"],
         "writes": [],
+        "secrets": [],
     }
     cleaned = node(daily, "clean")
     assert cleaned["options"] == {"retries": 2, "tags": ["a"], "checks": ['[(col("a")) > (dyn int: 0)]']}
@@ -234,3 +236,35 @@ def test_options_that_are_no_plain_data_are_shown_as_text() -> None:
 
 def test_analysis_is_the_same_each_time() -> None:
     assert json.dumps(daily.analyze()) == json.dumps(daily.analyze())
+
+
+def test_secrets_are_found_where_sources_are_and_in_settings_of_executors() -> None:
+    password, token = Secret("DB_PASSWORD"), Secret("TOKEN")
+
+    @task
+    def captured() -> int:
+        return len(password.get())
+
+    @task
+    def given(of: Secret, number: int) -> int:
+        return number
+
+    @task(executor=SparkExecutor(master="sc://there", token_secret="SPARK_TOKEN"))
+    def elsewhere(number: int) -> int:
+        return number
+
+    read = AWSProvider(credentials_secret="KEYS").bucket_source("raw", "a.parquet")
+
+    @pipeline(name="inner")
+    def inner() -> None:
+        load(read)
+
+    @pipeline(name="secretive")
+    def secretive() -> None:
+        elsewhere(given(token, captured()))
+        inner()
+
+    report = secretive.analyze()
+    found = {node["name"]: node["secrets"] for node in report["nodes"]}
+    assert found == {"captured": ["DB_PASSWORD"], "given": ["TOKEN"], "elsewhere": ["SPARK_TOKEN"], "inner": ["KEYS"]}
+    assert "secret DB_PASSWORD" in render_text(report)
