@@ -45,9 +45,12 @@ layers: $(VENV)/.dev
 	@echo "== import layers"
 	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
 
+# More than cores: tests wait for processes that they have started.
+WORKERS := 3
+
 tests: $(VENV)/.dev
 	@echo "== pytest on $$($(BIN)/python --version)"
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n $(WORKERS)
 
 # Where none of the extras is, so that nothing but an extra's own tests may need it; on the newest of these Pythons that pyenv
 # has as a final release (3.13.0, not 3.14.0b1 or 3.13.0t), or on that of .venv where none is newer.
@@ -62,7 +65,7 @@ bare: | $(BIN)/python
 
 base: $(VENV)/.test
 	@echo "== base tests on $$($(BIN)/python --version), without any extra"
-	@$(BIN)/python -m pytest -n 2 tests/base
+	@$(BIN)/python -m pytest -n $(WORKERS) tests/base
 
 # Six minutes; fails nothing. On a machine that does nothing else.
 bench: $(VENV)/.dev

@@ -124,12 +124,12 @@ class Services:
 
     @staticmethod
     def _put_back(job: Job, store: ObjectStore, mirror: Path) -> None:
-        before = set(mirror.rglob("*"))
+        before = {file.parent for file in mirror.rglob("*")}
         while job.process.poll() is None:
-            for file in set(mirror.rglob("*.parquet")) - before:
-                if file.is_file() and (file.parent / "_SUCCESS").exists():  # what Spark has finished
+            for folder in {Path(place) for place, _, files in os.walk(mirror) if "_SUCCESS" in files} - before:
+                for file in folder.glob("*.parquet"):  # what Spark has finished
                     obstore.put(store, str(file.relative_to(mirror)), file.read_bytes())
-                    before.add(file)
+                before.add(folder)
             time.sleep(0.02)
 
     def stop(self) -> None:
