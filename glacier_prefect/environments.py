@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from glacier_prefect.errors import ConfigurationError, nearest
+from glacier_prefect.modules import Infrastructure
 
 DEFAULT = "dev"
 FILE = "glacier.toml"
@@ -36,6 +37,8 @@ ENVIRONMENT_KEYS = (
     "work_pool",
     "work_pool_credentials",
     "exchange",
+    "infrastructure",
+    "state",
 )
 CODE = ("local", "git", "bucket", "image")
 TERRAFORM = ("terraform", "tofu")
@@ -67,6 +70,8 @@ class Environment:
             identity if None.
         exchange: Bucket and folder through which runs on several machines hand frames on; a pipeline's first bucket if
             None.
+        infrastructure: What it says of its infrastructure.
+        state: Where Terraform keeps its state: a bucket, in Azure "storage-account/container"; beside the root if None.
         where: Its place in the file, for messages.
     """
 
@@ -83,6 +88,8 @@ class Environment:
     work_pool: str | None = None
     work_pool_credentials: str | None = None
     exchange: str | None = None
+    infrastructure: Infrastructure = field(default_factory=Infrastructure)
+    state: str | None = None
     where: str = ""
 
 
@@ -338,6 +345,7 @@ def _environment(name: str, table: Any, file: str) -> Environment:
         "work_pool",
         "work_pool_credentials",
         "exchange",
+        "state",
     ):
         if key in table and not isinstance(table[key], str):
             raise ConfigurationError(f"{where} has {key} as {type(table[key]).__name__}; expected a text.")
@@ -358,8 +366,31 @@ def _environment(name: str, table: Any, file: str) -> Environment:
     for other, each in executors.items():
         _check_table(each, f"{where}: executor {other!r}")
     known = {key: table[key] for key in ENVIRONMENT_KEYS if key in table}
+    known["infrastructure"] = _infrastructure(table.get("infrastructure", {}), f"{where}: infrastructure")
     settings = {key: value for key, value in table.items() if key not in ENVIRONMENT_KEYS}
     return Environment(name=name, **known, settings=settings, where=where)
+
+
+def _infrastructure(table: Any, where: str) -> Infrastructure:
+    _check_table(table, where)
+    kinds: dict[str, tuple[type | tuple[type, ...], str]] = {
+        "hardened": (bool, "true or false"),
+        "worker": (str, "'service' or 'none'"),
+        "image": (str, "a text"),
+        "network": (dict, "a table"),
+        "server": (dict, "a table"),
+        "monthly_budget": ((int, float), "a number"),
+        "notify": (dict, "a table of e-mail addresses"),
+    }
+    for key, value in table.items():
+        if key not in kinds:
+            raise ConfigurationError(f"{where} has the unknown key {key!r}. {nearest(key, kinds)}")
+        kind, expected = kinds[key]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ConfigurationError(f"{where} has {key} = {value!r}; expected {expected}.")
+    if table.get("worker", "none") not in ("none", "service"):
+        raise ConfigurationError(f"{where} has worker = {table['worker']!r}; expected 'service' or 'none'.")
+    return Infrastructure(**table)
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glacier_prefect.environments import Project
-from glacier_prefect.errors import GlacierError
+from glacier_prefect.environments import Environment, Project
+from glacier_prefect.errors import ConfigurationError, GlacierError
 from glacier_prefect.executors import Executor
 from glacier_prefect.graph import Graph
 from glacier_prefect.modules import Access, ModuleCall, Needs, WorkPool, expression, merge
@@ -84,8 +84,10 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
     def access(stores: Sequence[Provider]) -> dict[str, Access]:
         return {pipeline: _access(touched, stores) for pipeline, touched in found.items()}
 
+    secrets = {each.name: _secrets(each.graph, environment) for each in pipelines}
     pool = WorkPool(
         name=f"glacier-{name}-{environment.name}-pool",
+        type=own.work_pool(environment.work_pool).type,
         pipelines=access([each for each in providers if each.name == own.name]),
         env={
             "GLACIER_ENV": environment.name,
@@ -103,6 +105,8 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
                 root=root_folder(project, environment.name),
                 pipelines=access([provider]),
                 work_pool=pool if provider is own else None,
+                secrets=secrets if provider is own else {},
+                infrastructure=environment.infrastructure,
             ),
         )
         for provider in providers
@@ -113,25 +117,24 @@ def module_calls(pipelines: Sequence[Pipeline], project: Project) -> dict[str, M
     """Return the module calls that give pipelines what they need, by name.
 
     Of an executor's modules those that this version has; `analyze` names the others, too.
-
-    Raises:
-        NotAvailableError: A provider's infrastructure is not in this version.
     """
-    calls = [call for provider, needed in needs(pipelines, project) for call in provider.modules(needed)]
-    executors = [executor for each in pipelines for executor in _executors(each.graph)]
-    wanted = merge(call for executor in executors for call in executor.modules()).values()
-    return merge([*calls, *(call for call in wanted if (modules_folder() / call.source).is_dir())])
+    return _module_calls(needs(pipelines, project), pipelines)
 
 
-def root(calls: Mapping[str, ModuleCall]) -> dict[str, Any]:
-    """Return the content of `main.tf.json`: module calls, backend and outputs.
-
-    Args:
-        calls: From `module_calls`.
+def root(pipelines: Sequence[Pipeline], project: Project) -> tuple[dict[str, ModuleCall], dict[str, Any]]:
+    """Return the module calls of an environment by name, and the content of its `main.tf.json`: these calls, providers,
+    backend and outputs.
     """
+    needed = needs(pipelines, project)
+    calls, environment = _module_calls(needed, pipelines), project.environment()
+    backend: tuple[str, Mapping[str, Any]] = ("local", {"path": "terraform.tfstate"})
+    if environment.state is not None:
+        backend = needed[0][0].backend(environment.state, f"{project.require_name()}/{environment.name}")
+    used = {call.source.partition("/")[0] for call in calls.values()}
     document = {
         "//": NOTE,
-        "terraform": {"required_version": REQUIRED_VERSION, "backend": {"local": {"path": "terraform.tfstate"}}},
+        "terraform": {"required_version": REQUIRED_VERSION, "backend": dict([backend])},
+        "provider": _providers(provider for provider, _ in needed if provider.name in used),
         "module": {
             name: {
                 "source": f"./modules/{call.source}",
@@ -144,7 +147,7 @@ def root(calls: Mapping[str, ModuleCall]) -> dict[str, Any]:
             for name, (description, value) in _outputs(calls).items()
         },
     }
-    return {section: content for section, content in document.items() if content}
+    return calls, {section: content for section, content in document.items() if content}
 
 
 def rendered(document: Mapping[str, Any]) -> str:
@@ -157,9 +160,8 @@ def generate(pipelines: Sequence[Pipeline], project: Project) -> Root:
 
     What else is in its folder, as the state, stays.
     """
-    calls = module_calls(pipelines, project)
-    made = Root(folder=root_folder(project, project.environment().name), calls=calls)
-    text = rendered(root(calls))
+    calls, document = root(pipelines, project)
+    made, text = Root(folder=root_folder(project, project.environment().name), calls=calls), rendered(document)
     for folder in (made.folder.parent, made.folder):  # the state has secrets in clear, so only its owner may look
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -178,6 +180,35 @@ def modules_folder() -> Path:
     raise GlacierError(f"Glacier's Terraform modules are not in {package}.\nHint: install glacier-prefect again.")
 
 
+def _module_calls(needed: Iterable[tuple[Provider, Needs]], pipelines: Iterable[Pipeline]) -> dict[str, ModuleCall]:
+    calls = [call for provider, needs in needed for call in provider.modules(needs)]
+    executors = [executor for each in pipelines for executor in _executors(each.graph)]
+    wanted = merge(call for executor in executors for call in executor.modules()).values()
+    return merge([*calls, *(call for call in wanted if (modules_folder() / call.source).is_dir())])
+
+
+def _providers(providers: Iterable[Provider]) -> dict[str, Mapping[str, Any]]:
+    """Return the settings of Terraform's providers by name.
+
+    Raises:
+        ConfigurationError: Two providers of one kind differ in what Terraform has one setting for.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for provider in providers:
+        if (block := provider.terraform_provider()) is None:
+            continue
+        name, settings = block
+        first = found.setdefault(name, settings)
+        unlike = {key for key in {*first, *settings} if first.get(key) != settings.get(key)}
+        if key := next(iter(sorted(unlike - {"region", "project"})), None):  # which modules say themselves
+            raise ConfigurationError(
+                f"Two providers {provider.name!r} of one environment have {key}={first.get(key)!r} and "
+                f"{key}={settings.get(key)!r}, for which Terraform has one setting here.\n"
+                "Hint: give each an environment of its own."
+            )
+    return found
+
+
 def _touched(graph: Graph) -> set[tuple[str, Location]]:
     """Return "reads" or "writes" and the location, for all nodes and those of sub-flows."""
     found: set[tuple[str, Location]] = set()
@@ -192,6 +223,12 @@ def _executors(graph: Graph) -> list[Executor]:
     nodes = graph.nodes.values()
     inner = [each for node in nodes if node.kind == "flow" for each in _executors(node.call.graph)]
     return [*(node.executor for node in nodes if node.kind in ("task", "map")), *inner]
+
+
+def _secrets(graph: Graph, environment: Environment) -> tuple[str, ...]:
+    """Return the names in the secret store that a run reads, sorted; other secrets come from variables."""
+    names = {name for node in graph.nodes.values() for name in node.secrets}
+    return tuple(sorted({environment.secrets[name] for name in names if name in environment.secrets}))
 
 
 def _access(touched: Iterable[tuple[Provider, str, str, str]], providers: Sequence[Provider]) -> Access:

@@ -48,6 +48,31 @@ class ModuleCall:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Infrastructure:
+    """What an environment says of its infrastructure, `[environments.X.infrastructure]`; a disk needs none of it.
+
+    Attributes:
+        hardened: Whether to turn on what costs money: keys of one's own, access logs.
+        worker: "service" to run a Prefect worker there too, "none" where one runs elsewhere or Prefect Cloud starts
+            runs itself.
+        image: Image of runs; Prefect's own if None.
+        network: What the module `network` takes: `cidr`, `public`, or `existing` with an id and subnets.
+        server: The Prefect server as a worker there reaches it: `api_url`, and names of secrets, `api_key_secret` and
+            `auth_string_secret`.
+        monthly_budget: Costs in a month, in the account's currency, above which `notify` get an e-mail; none if None.
+        notify: E-mail addresses by a name of your choice.
+    """
+
+    hardened: bool = False
+    worker: str = "none"
+    image: str | None = None
+    network: Mapping[str, Any] = field(default_factory=dict)
+    server: Mapping[str, Any] = field(default_factory=dict)
+    monthly_budget: float | None = None
+    notify: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Access:
     """What one pipeline reads and writes of one provider.
 
@@ -66,11 +91,13 @@ class WorkPool:
 
     Attributes:
         name: Its name in Prefect.
+        type: Prefect's type of it.
         pipelines: What each of its pipelines reads and writes of all stores of this kind.
         env: Variables that let a run find its environment.
     """
 
     name: str
+    type: str
     pipelines: Mapping[str, Access]
     env: Mapping[str, str]
 
@@ -97,6 +124,8 @@ class Needs:
         root: Folder of the root module.
         pipelines: What each reads and writes there.
         work_pool: The work pool, None if the pipelines run elsewhere.
+        secrets: Names in the provider's secret store that each pipeline reads.
+        infrastructure: What the environment says of its infrastructure.
     """
 
     project: str
@@ -105,6 +134,13 @@ class Needs:
     root: Path
     pipelines: Mapping[str, Access]
     work_pool: WorkPool | None = None
+    secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    infrastructure: Infrastructure = field(default_factory=Infrastructure)
+
+    @property
+    def name(self) -> str:
+        """What the names of all that has no name of its own begin with."""
+        return f"glacier-{self.project}-{self.environment}"
 
     @property
     def buckets(self) -> tuple[str, ...]:

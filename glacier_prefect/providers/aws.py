@@ -41,6 +41,7 @@ class AWSProvider(CloudProvider):
         "credentials_block": ("GLACIER_AWS_CREDENTIALS_BLOCK",),
         "credentials_secret": ("GLACIER_AWS_CREDENTIALS_SECRET",),
     }
+    grants_at_bucket: ClassVar[bool] = False
     work_pools: ClassVar[tuple[str, ...]] = ("ecs", "ecs:push", "kubernetes", "process")
 
     region: str | None = None
@@ -64,6 +65,16 @@ class AWSProvider(CloudProvider):
     def _job_variables(self, type: str) -> Mapping[str, Any]:
         known = {"aws_credentials": {"region_name": self.region}}
         return known if type == "ecs" and self.region else {}  # a worker is somewhere else, and has no profile of ours
+
+    def terraform_provider(self) -> tuple[str, Mapping[str, Any]]:
+        return "aws", {"region": self._setting("region"), **({"profile": self.profile} if self.profile else {})}
+
+    def backend(self, state: str, key: str) -> tuple[str, Mapping[str, Any]]:
+        place = {"bucket": state, "key": f"{key}/terraform.tfstate", "region": self._setting("region")}
+        return "s3", {**place, "encrypt": True, "use_lockfile": True}
+
+    def module_location(self) -> Mapping[str, str]:
+        return {"region": self._setting("region")}
 
     def secret(self, name: str) -> str:
         return self._opener(self.credentials).secret(name)

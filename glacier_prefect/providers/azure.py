@@ -6,8 +6,8 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from glacier_prefect.blocks import Block, Kind, Saved
 from glacier_prefect.credentials.azure import AzureCredentials, connection_settings
@@ -16,6 +16,10 @@ from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.providers.base import CloudProvider
 from glacier_prefect.sources.azure import AzureBlobSink, AzureBlobSource
 from glacier_prefect.sources.base import Sink, Source
+
+if TYPE_CHECKING:
+    from glacier_prefect.modules import ModuleCall
+    from glacier_prefect.providers.cloud_modules import ModuleCalls
 
 CREDENTIALS = Kind(
     place="prefect_azure:AzureBlobStorageCredentials", slug="azure-blob-storage-credentials", extra="azure"
@@ -82,6 +86,9 @@ class AzureProvider(CloudProvider):
         project = find_project().name
         return None if project is None else account_name(project, environment_name())
 
+    def resolved(self) -> Self:
+        return replace(self, storage_account=self.account)
+
     @property
     def credentials(self) -> AzureCredentials:
         return AzureCredentials(storage_account=self.account, **self._access())
@@ -103,6 +110,31 @@ class AzureProvider(CloudProvider):
     def _job_variables(self, type: str) -> Mapping[str, Any]:
         here = type.startswith("azure-container-instance") and self.resource_group
         return {"resource_group_name": self.resource_group} if here else {}
+
+    def terraform_provider(self) -> tuple[str, Mapping[str, Any]]:
+        return "azurerm", {"features": [{}], "storage_use_azuread": True}
+
+    def backend(self, state: str, key: str) -> tuple[str, Mapping[str, Any]]:
+        account, _, container = state.partition("/")
+        if not container:
+            raise ConfigurationError(
+                f"state = {state!r} is no place for Terraform's state in Azure; expected 'storage-account/container'."
+            )
+        place = {"storage_account_name": account, "container_name": container, "key": f"{key}/terraform.tfstate"}
+        return "azurerm", {**place, "use_azuread_auth": True}
+
+    def module_location(self) -> Mapping[str, str]:
+        return {"region": self._setting("location"), "resource_group": self._setting("resource_group")}
+
+    def account_calls(self, calls: ModuleCalls) -> tuple[ModuleCall, ...]:
+        if not calls.needs.buckets:
+            return ()
+        containers: dict[str, Any] = {bucket: {} for bucket in calls.needs.buckets}
+        return (calls.call("account", name=self.account, buckets=containers),)
+
+    def bucket_place(self, calls: ModuleCalls) -> Mapping[str, Any]:
+        (account,) = self.account_calls(calls)
+        return {"account": account.output("id")}
 
     def secret(self, name: str) -> str:
         vault = self.key_vault or first_variable(*self.variables["key_vault"])

@@ -13,6 +13,7 @@ from glacier_prefect.blocks import Block, Saved
 from glacier_prefect.environments import ENVIRONMENT_KEYS, Project, find_project, first_variable
 from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, nearest
 from glacier_prefect.pools import Pool
+from glacier_prefect.providers.cloud_modules import cloud_modules
 from glacier_prefect.registry import Registry
 from glacier_prefect.sources.base import Sink
 from glacier_prefect.sources.cloud import CloudLocation
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from glacier_prefect.credentials import Credentials
     from glacier_prefect.modules import ModuleCall, Needs
+    from glacier_prefect.providers.cloud_modules import ModuleCalls
     from glacier_prefect.sources.base import Location, Mode, Source
 
 C = TypeVar("C", bound="Credentials")
@@ -121,6 +123,22 @@ class Provider(ABC):
         raise NotAvailableError(
             f"Infrastructure of the provider {self.name!r} is not available in this version of Glacier.\n"
             'Hint: use an environment with provider = "local".'
+        )
+
+    def terraform_provider(self) -> tuple[str, Mapping[str, Any]] | None:
+        """Return name and settings of the Terraform provider that its modules need, None if they need none."""
+        return None
+
+    def backend(self, state: str, key: str) -> tuple[str, Mapping[str, Any]]:
+        """Return type and settings of the backend that keeps Terraform's state.
+
+        Args:
+            state: What the environment says in `state`: a bucket, in Azure "storage-account/container".
+            key: What names the state in it.
+        """
+        raise ConfigurationError(
+            f"state = {state!r} is in no cloud: with the provider {self.name!r} the state is beside the root.\n"
+            "Hint: leave `state` out of this environment."
         )
 
     def bucket_source(
@@ -301,10 +319,45 @@ class CloudProvider(Provider):
                 "'https://storage.example.com:9000'."
             )
 
+    grants_at_bucket: ClassVar[bool] = True
+    """Whether what a pipeline's runs may do stands at the buckets and secrets, not in the role of its runs."""
+
     @property
     @abstractmethod
     def credentials(self) -> Credentials:
         """What finds this provider's credentials when they are first needed."""
+
+    def modules(self, needs: Needs) -> tuple[ModuleCall, ...]:
+        return cloud_modules(self, needs)
+
+    @abstractmethod
+    def module_location(self) -> Mapping[str, str]:
+        """Return where all that is made is, as the cloud's modules take it in `location`.
+
+        Raises:
+            ConfigurationError: A setting is missing; names it and its variable.
+        """
+
+    def runs_there(self, pool_type: str) -> bool:
+        """Whether runs in a work pool of that type run in this cloud's own service, with identities of their own."""
+        return pool_type.partition(":")[0] == self.work_pools[0]
+
+    def account_calls(self, calls: ModuleCalls) -> tuple[ModuleCall, ...]:
+        """Return the calls that all buckets of the environment share."""
+        return ()
+
+    def bucket_place(self, calls: ModuleCalls) -> Mapping[str, Any]:
+        """Return what `location` of a bucket says besides."""
+        return {}
+
+    def _setting(self, name: str) -> str:
+        """Return a setting that is needed."""
+        if not (value := getattr(self, name)):
+            variables = " or ".join(self.variables[name])
+            raise ConfigurationError(
+                f"{type(self).__name__} needs {name}= (in glacier.toml, or by {variables}) to make infrastructure."
+            )
+        return str(value)
 
     @staticmethod
     def _opener(credentials: C) -> C:

@@ -76,6 +76,15 @@ class GCPProvider(CloudProvider):
         known = {"region": self.region, "credentials": {"project": self.project_id} if self.project_id else None}
         return {name: value for name, value in known.items() if value}
 
+    def terraform_provider(self) -> tuple[str, Mapping[str, Any]]:
+        return "google", {"project": self._setting("project_id"), "region": self._setting("region")}
+
+    def backend(self, state: str, key: str) -> tuple[str, Mapping[str, Any]]:
+        return "gcs", {"bucket": state, "prefix": key}
+
+    def module_location(self) -> Mapping[str, str]:
+        return {"project": self._setting("project_id"), "region": self._setting("region")}
+
     def secret(self, name: str) -> str:
         return self._opener(self.credentials).secret(name)
 

@@ -1,0 +1,119 @@
+"""What pipelines need of a cloud, as calls of its Terraform modules, which take the same in all clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from glacier_prefect.modules import ModuleCall, Needs, Reference, module_name
+
+if TYPE_CHECKING:
+    from glacier_prefect.providers.base import CloudProvider
+
+
+def cloud_modules(provider: CloudProvider, needs: Needs) -> tuple[ModuleCall, ...]:
+    """Return the module calls that give pipelines what they need of a cloud.
+
+    Args:
+        provider: The cloud.
+        needs: What the pipelines need of it.
+    """
+    made = ModuleCalls(provider, needs)
+    return tuple(made.all())
+
+
+class ModuleCalls:
+    """The calls for one cloud.
+
+    Attributes:
+        needs: What the pipelines need of it.
+        runs_there: Whether runs have identities of their own there; else they are somewhere else, as somebody whom no
+            module knows.
+    """
+
+    def __init__(self, provider: CloudProvider, needs: Needs) -> None:
+        self.provider, self.needs, self.wanted = provider, needs, needs.infrastructure
+        self.pool = needs.work_pool
+        self.pool_name = module_name(provider.name, "work_pool")
+        self.runs_there = self.pool is not None and provider.runs_there(self.pool.type)
+
+    def call(self, what: str, *parts: str, **inputs: Any) -> ModuleCall:
+        """Return a call of one of the cloud's modules."""
+        common = {
+            "location": dict(self.provider.module_location()),
+            "labels": self.needs.labels,
+            "hardened": self.wanted.hardened or None,
+        }
+        return ModuleCall(
+            name=module_name(self.provider.name, what, *parts),
+            source=f"{self.provider.name}/{what}",
+            inputs={**common, **inputs},
+        )
+
+    def all(self) -> list[ModuleCall]:
+        calls = [*self.provider.account_calls(self), *map(self.bucket, self.needs.buckets)]
+        if self.secrets:
+            calls.append(self.secret_names())
+        if self.runs_there:
+            network = self.call("network", name=f"{self.needs.name}-net", **self.wanted.network)
+            calls += [network, self.work_pool(network)]
+        elif self.pool is not None:
+            inputs = {"name": self.pool.name, "type": self.pool.type, "env": self.pool.env, "labels": self.needs.labels}
+            inputs["pipelines"] = {name: {} for name in self.pool.pipelines}
+            calls.append(ModuleCall(name=self.pool_name, source="local/work_pool", inputs=inputs))
+        if self.wanted.monthly_budget is not None and self.pool is not None:
+            limit = {"monthly_limit": self.wanted.monthly_budget, "notify": self.wanted.notify}
+            calls.append(self.call("budget", name=f"{self.needs.name}-budget", hardened=None, **limit))
+        return calls
+
+    def identity(self, pipeline: str) -> Reference | None:
+        """Return the principal of a pipeline's runs, if the cloud's buckets say what it may do."""
+        if not self.runs_there or not self.provider.grants_at_bucket:
+            return None
+        return Reference(f'module.{self.pool_name}.identities["{pipeline}"]')
+
+    def bucket(self, bucket: str) -> ModuleCall:
+        granted = {"readers": self.needs.grants(bucket, "reads"), "writers": self.needs.grants(bucket, "writes")}
+        grants = {
+            who: {name: {**grant, **self.known(identity=self.identity(name))} for name, grant in each.items()}
+            for who, each in granted.items()
+        }
+        where = {**self.provider.module_location(), **self.provider.bucket_place(self)}
+        return self.call("bucket", bucket, name=bucket, location=where, **grants)
+
+    @property
+    def secrets(self) -> dict[str, tuple[str, ...]]:
+        """Names in the secret store by pipeline."""
+        return {name: names for name, names in self.needs.secrets.items() if names}
+
+    def secret_names(self) -> ModuleCall:
+        readers = {
+            name: {"identity": identity, "names": list(names)}
+            for name, names in self.secrets.items()
+            if (identity := self.identity(name)) is not None
+        }
+        names = sorted({each for names in self.secrets.values() for each in names})
+        return self.call("secrets", names=names, readers=readers)
+
+    def work_pool(self, network: ModuleCall) -> ModuleCall:
+        assert self.pool is not None
+        pipelines: Mapping[str, Any] = self.pool.by_pipeline()
+        return self.call(
+            "work_pool",
+            name=self.pool.name,
+            type=self.pool.type,
+            worker=self.wanted.worker,
+            env=self.pool.env,
+            pipelines={
+                name: {**each, **self.known(secrets=list(self.secrets.get(name, ())))}
+                for name, each in pipelines.items()
+            },
+            network={name: network.output(name) for name in ("id", "subnets", "security_groups")},
+            server=self.wanted.server,
+            image=self.wanted.image,
+        )
+
+    @staticmethod
+    def known(**inputs: Any) -> dict[str, Any]:
+        """Return the inputs that say something."""
+        return {name: value for name, value in inputs.items() if value not in (None, [], {})}
