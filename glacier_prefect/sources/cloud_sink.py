@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -211,9 +212,10 @@ class CloudSink(CloudLocation, Sink):
         """
         above = [str(each) for each in PurePosixPath(key).parents[:-1]]
         with ThreadPoolExecutor(max_workers=4) as pool:  # the calls wait for the store, not for each other
-            manifests = pool.map(objects.head, [f"{each}/{VERSIONS}/{MANIFEST}" for each in above])
+            head = partial(objects.head, beside=True)
+            manifests = pool.map(head, [f"{each}/{VERSIONS}/{MANIFEST}" for each in above])
             asked = self.partition_by or self.mode == "error"
-            target = pool.submit(objects.head, key) if asked else None
+            target = pool.submit(objects.head, key, beside=bool(self.partition_by)) if asked else None
             below = pool.submit(self._below, objects, key)
             mine = pool.submit(objects.get, f"{self._notes(key)}/{token}") if self.mode == "error" else None
         for folder, dataset in zip(above, manifests, strict=True):

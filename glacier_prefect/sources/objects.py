@@ -82,30 +82,35 @@ class Objects:
                 raise
             raise meant from None
 
-    def head(self, key: str) -> Meta | None:
-        """Return what there is to know of an object; None if it is not there."""
+    def head(self, key: str, *, beside: bool = False) -> Meta | None:
+        """Return what there is to know of an object; None if it is not there.
+
+        Args:
+            key: The object.
+            beside: Whether it is none of those that the location's role has to reach; then None if it may not be seen.
+        """
         import obstore
 
-        return self._there(key, lambda: _meta(obstore.head(self.store, key)))
+        return self._there(key, lambda: _meta(obstore.head(self.store, key)), beside)
 
-    def get(self, key: str) -> tuple[Meta, bytes] | None:
-        """Return an object and what there is to know of it; None if it is not there."""
+    def get(self, key: str, *, beside: bool = False) -> tuple[Meta, bytes] | None:
+        """Return an object and what there is to know of it; None if it is not there, or `beside` as in `head`."""
         import obstore
 
         def ask() -> tuple[Meta, bytes]:
             found = obstore.get(self.store, key)
             return _meta(found.meta), bytes(found.bytes())
 
-        return self._there(key, ask)
+        return self._there(key, ask, beside)
 
-    def _there(self, key: str, ask: Callable[[], T]) -> T | None:
+    def _there(self, key: str, ask: Callable[[], T], beside: bool) -> T | None:
         with self._calling(key):
             try:
                 return ask()
             except FileNotFoundError:
                 return None
             except Exception as error:
-                if isinstance(explained(error, self.where, key), StoreDenied) and self._is_hidden(key):
+                if isinstance(explained(error, self.where, key), StoreDenied) and (beside or self._is_hidden(key)):
                     return None
                 raise
 

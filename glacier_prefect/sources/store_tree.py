@@ -45,7 +45,8 @@ class StoreTree(Tree):
                 ask = (VERSIONS, True) in known
             else:
                 ask = self.above or folder == self._asked
-            found = self.objects.get(f"{folder}{VERSIONS}/{MANIFEST}") if ask else None
+            above = not folder.startswith(self._asked)
+            found = self.objects.get(f"{folder}{VERSIONS}/{MANIFEST}", beside=above) if ask else None
             versions = PurePosixPath(folder, VERSIONS)
             self._datasets[folder] = datasets.parsed(found[1], versions) if found else None
         return self._datasets[folder]
@@ -75,7 +76,9 @@ class StoreTree(Tree):
             return next((each for each in ((name, False), (name, True)) if each in known), None)
         if last and not self._is_folder:
             likely = self.matches(name)  # a file or a dataset is found by the first call
-            if (likely or self.dataset(f"{folder}{name}/") is None) and (meta := self.objects.head(folder + name)):
+            if (likely or self.dataset(f"{folder}{name}/") is None) and (
+                meta := self.objects.head(folder + name, beside=not likely)
+            ):
                 self.metas[meta.key] = meta
                 return name, False
         return name, True  # a store has no folders: any name may be one

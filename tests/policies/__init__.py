@@ -1,0 +1,1 @@
+"""What rendered policies of the clouds allow, by the clouds' documented rules."""
