@@ -1,0 +1,107 @@
+"""What every module is like: the same names in every cloud, a README that is true, and nothing that is a root's."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.terraform.modules import ALL, NAMES, Module
+
+# What a module of a kind is called with and gives, in every cloud.
+VARIABLES = {
+    "bucket": "name location readers writers lifecycle_days replica labels hardened allow_data_loss cloud",
+    "work_pool": "name type worker env pipelines location network server image labels hardened cloud",
+    "network": "name location cidr existing public labels hardened cloud",
+    "registry": "name location keep_images untagged_days readers writers labels hardened allow_data_loss cloud",
+    "secrets": "names prefix location readers labels hardened allow_data_loss cloud",
+    "state": "name location labels hardened allow_data_loss cloud",
+    "identity": "name location repository branch github_environment kinds prefix buckets state labels hardened cloud",
+    "spark": "name location pipelines network submitters labels hardened cloud",
+    "budget": "name location monthly_limit notify labels cloud",
+}
+OUTPUTS = {
+    "bucket": "name uri id",
+    "work_pool": "name type job_variables pipeline_job_variables identities worker_identity",
+    "network": "id subnets security_groups",
+    "registry": "name url id",
+    "secrets": "names ids",
+    "state": "name id backend",
+    "identity": "plan deploy boundary provider_id",
+    "spark": "settings identities",
+    "budget": "name",
+}
+# On one machine there is nobody to keep out, and nothing that costs.
+LOCAL_VARIABLES = {
+    "bucket": "name location readers writers labels allow_data_loss",
+    "work_pool": "name type worker env pipelines labels",
+}
+LOCAL_OUTPUTS = {
+    "bucket": "name uri path readers writers",
+    "work_pool": "name type job_variables pipeline_job_variables",
+}
+BOUNDS = r">= \d+\.\d+(\.\d+)?, < \d+\.\d+(\.\d+)?"
+
+each_module = pytest.mark.parametrize("module", ALL, ids=NAMES)
+
+
+def names(text: str) -> set[str]:
+    return set(text.split())
+
+
+@pytest.mark.parametrize("module", [each for each in ALL if each.kind in VARIABLES], ids=lambda each: each.name)
+def test_module_has_the_names_that_it_has_in_every_cloud(module: Module) -> None:
+    local = module.cloud == "local"
+    variables, outputs = (LOCAL_VARIABLES, LOCAL_OUTPUTS) if local else (VARIABLES, OUTPUTS)
+    assert set(module.declared("variable")) == names(variables[module.kind])
+    assert set(module.declared("output")) == names(outputs[module.kind])
+
+
+@pytest.mark.parametrize("kind", LOCAL_VARIABLES)
+def test_what_is_known_on_a_machine_is_known_in_a_cloud(kind: str) -> None:
+    assert names(LOCAL_VARIABLES[kind]) <= names(VARIABLES[kind])
+    assert names(LOCAL_OUTPUTS[kind]) - names(OUTPUTS[kind]) <= {"path", "readers", "writers"}
+
+
+@each_module
+@pytest.mark.parametrize("kind", ["variable", "output"])
+def test_everything_is_described_and_stands_in_the_readme(module: Module, kind: str) -> None:
+    blocks = module.declared(kind)
+    assert [name for name, text in blocks.items() if not re.search(r'^  description\s+= "\S', text, re.M)] == []
+    assert module.table(kind) == list(blocks)
+
+
+@each_module
+def test_readme_shows_one_example_which_calls_the_module(module: Module) -> None:
+    [example] = module.examples
+    assert f'= "./modules/{module.name}"\n' in example
+    assert re.findall(r'^(\w+) "', example, flags=re.M) == ["module"]
+    if not re.search(r"^  location\s+=", example, re.M):
+        assert len(example.splitlines()) <= 4, "three lines, and the closing brace"
+
+
+@each_module
+def test_module_leaves_providers_to_the_root_and_names_to_who_calls_it(module: Module) -> None:
+    for name, text in module.files().items():
+        assert not re.search(r"^provider\b|^\s*backend\b", text, re.M), name
+        assert "random_" not in text, name
+
+
+@each_module
+def test_versions_have_lower_and_upper_bounds(module: Module) -> None:
+    text = module.files()["versions.tf"]
+    assert re.findall(r'required_version\s*=\s*"(.*)"', text) == [">= 1.7, < 2.0"]
+    assert [each for each in module.requires.values() if not re.fullmatch(BOUNDS, each)] == []
+    assert len(module.requires) == len(re.findall(r"\bsource\b\s*=", text))
+
+
+@each_module
+def test_its_own_tests_show_one_thing_each_and_say_what_was_expected(module: Module) -> None:
+    files = sorted((module.folder / "tests").glob("*.tftest.hcl"))
+    for file in files:
+        runs = re.findall(r'^run "(\w+)" \{\n(.*?)^\}', file.read_text(), flags=re.M | re.S)
+        several = [name for name, text in runs if len(re.findall(r"^  assert\b|^  expect_failures\b", text, re.M)) > 1]
+        assert several == [], file.name
+        messages = re.findall(r'^\s*error_message\s*=\s*"(.*)"$', file.read_text(), re.M)
+        assert [message for message in messages if not message.startswith("Expected")] == [], file.name
+    assert files
