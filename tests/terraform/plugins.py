@@ -37,7 +37,8 @@ class Terraform:
 
     def __call__(self, folder: Path, *words: str, code: int = 0) -> str:
         """Run a command in a folder and return what it printed, plain; with any other exit code the test fails."""
-        env = {**os.environ, "TF_IN_AUTOMATION": "1", **self.environment(attach=words[0] != "init")}
+        plain = {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0"}
+        env = {**os.environ, **plain, **self.environment(attach=words[0] != "init")}
         done = subprocess.run(["terraform", *words], cwd=folder, env=env, capture_output=True, text=True)
         said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
         assert done.returncode == code, f"terraform {' '.join(words)} ended with {done.returncode}:\n{said}"

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="terra
     ("module", "mirror"), [each[1:] for each in WITH_MIRRORS], ids=[each[0] for each in WITH_MIRRORS]
 )
 def test_example_is_applied_with_nothing_left_to_do_and_destroyed(
-    module: Module, mirror: str, terraforms: dict[str, Terraform], tmp_path: Path
+    module: Module, mirror: str, terraforms: dict[str, Terraform], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terraform = terraforms[mirror]
     [example] = module.examples
@@ -33,4 +33,5 @@ def test_example_is_applied_with_nothing_left_to_do_and_destroyed(
         return
     assert "Apply complete!" in terraform(tmp_path, "apply", "-auto-approve")
     assert "No changes." in terraform(tmp_path, "plan", "-detailed-exitcode")
+    monkeypatch.setenv("GLACIER_ALLOW_DATA_LOSS", "true")  # some modules stop a destroy themselves
     assert "Destroy complete!" in terraform(tmp_path, "destroy", "-auto-approve")
