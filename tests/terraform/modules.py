@@ -95,11 +95,17 @@ class Module:
         """Return a block for each provider that needs one."""
         return "".join(PROVIDER_BLOCKS.get(source, "") for source in self.requires)
 
+    def root(self) -> str:
+        """Return a root module that is the example of the README, and what Terraform wants of any root."""
+        [example] = self.examples
+        sources = "".join(f'{source.rpartition("/")[2]} = {{ source = "{source}" }}\n' for source in self.requires)
+        return f"{example}{self.provider_blocks()}terraform {{\nrequired_providers {{\n{sources}}}\n}}\n"
 
-def copied(folder: Path) -> Path:
-    """Copy all modules, for they may call each other, without what Terraform left in one that was tried by hand."""
+
+def copied(module: Module, folder: Path) -> Path:
+    """Copy a module, without what Terraform left in it when it was tried by hand; alone, as `glacier generate` does."""
     ignored = shutil.ignore_patterns(".terraform", ".terraform.lock.hcl", "*.tfstate*")
-    return shutil.copytree(MODULES, folder / "modules", ignore=ignored)
+    return shutil.copytree(module.folder, folder / "modules" / module.name, ignore=ignored)
 
 
 def _specifiers(constraint: str) -> SpecifierSet:

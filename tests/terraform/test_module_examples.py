@@ -21,9 +21,8 @@ def test_example_is_applied_with_nothing_left_to_do_and_destroyed(
     module: Module, mirror: str, terraforms: dict[str, Terraform], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terraform = terraforms[mirror]
-    [example] = module.examples
-    copied(tmp_path)
-    (tmp_path / "main.tf").write_text(example + module.provider_blocks())
+    copied(module, tmp_path)
+    (tmp_path / "main.tf").write_text(module.root())
     terraform(tmp_path, "init")
     if REAL:  # which would want an account
         mocks = "".join(f'mock_provider "{source.partition("/")[2]}" {{}}\n' for source in module.requires)

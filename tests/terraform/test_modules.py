@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="terra
 def test_module_is_valid_without_a_warning_and_passes_its_own_tests(
     module: Module, mirror: str, terraforms: dict[str, Terraform], tmp_path: Path
 ) -> None:
-    terraform, folder = terraforms[mirror], copied(tmp_path) / module.name
+    terraform, folder = terraforms[mirror], copied(module, tmp_path)
     (folder / "providers.tf").write_text(module.provider_blocks())
     terraform(folder, "init", "-backend=false")
     assert json.loads(terraform(folder, "validate", "-json"))["diagnostics"] == []

@@ -1,0 +1,21 @@
+output "name" {
+  description = "Name of the policy, the principal and the scope."
+  value       = local.name
+}
+
+output "policy_id" {
+  description = "Id of the cluster policy, for policy_id of the executor's new_cluster; null if runs are on no clusters of their own."
+  value       = one(databricks_cluster_policy.runs[*].id)
+  depends_on  = [databricks_permissions.policy]
+}
+
+output "identity" {
+  description = "Application id of the service principal that submits runs."
+  value       = local.identity
+}
+
+output "secret_scope" {
+  description = "Name of the secret scope that the principal reads."
+  value       = databricks_secret_scope.runs.name
+  depends_on  = [databricks_secret_acl.runs]
+}
