@@ -1,0 +1,25 @@
+locals {
+  rules_of = merge([
+    for name, bucket in var.buckets : {
+      "${name}-exchange"     = { bucket = name, days = bucket.lifecycle_days.exchange, current = true, below = [".glacier/cache/", ".glacier/exchange/"] }
+      "${name}-uploads"      = { bucket = name, days = bucket.lifecycle_days.uploads, current = true, below = [".glacier/writes/"] }
+      "${name}-old-versions" = { bucket = name, days = bucket.lifecycle_days.old_versions, current = false, below = [""] }
+    }
+  ]...)
+
+  # Glacier's own folders are at the root of a container, and beside what is written.
+  prefixes = {
+    for rule, each in local.rules_of : rule => [
+      for pair in setproduct(each.current ? setunion([""], var.buckets[each.bucket].folders) : [""], each.below) :
+      "${each.bucket}/${pair[0]}${pair[1]}"
+    ]
+  }
+
+  # Azure takes ten prefixes in a rule.
+  rules = merge([
+    for rule, each in local.rules_of : {
+      for index, prefixes in chunklist(local.prefixes[rule], 10) :
+      index == 0 ? rule : "${rule}-${index}" => { days = each.days, current = each.current, prefixes = prefixes }
+    }
+  ]...)
+}
