@@ -135,9 +135,7 @@ resource "azurerm_role_assignment" "secret" {
 # -- the worker -----------------------------------------------------------------------------------------------------
 
 resource "azurerm_container_group" "worker" {
-  #checkov:skip=CKV2_AZURE_28:environment_variables name secrets, and have none
   #checkov:skip=CKV_AZURE_235:environment_variables name secrets, and have none
-  #checkov:skip=CKV_AZURE_245:without a network it has no address at all (ip_address_type None)
   count               = local.service ? 1 : 0
   name                = "${lower(local.base)}-worker"
   resource_group_name = var.location.resource_group
