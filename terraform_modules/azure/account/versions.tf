@@ -4,7 +4,7 @@ terraform {
   required_providers {
     azurerm = {
       source  = "hashicorp/azurerm"
-      version = ">= 4.0, < 6.0"
+      version = ">= 4.79, < 6.0" # older ones call local_authentication_enabled of workspaces something else
     }
   }
 }
