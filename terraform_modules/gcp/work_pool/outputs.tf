@@ -46,7 +46,7 @@ output "pipeline_job_variables" {
 
 output "identities" {
   description = "The service account of each pipeline's runs, as readers and writers of a bucket and readers of secrets take it."
-  value       = { for name, email in local.emails : name => "serviceAccount:${email}" }
+  value       = tomap({ for name, email in local.emails : name => "serviceAccount:${email}" })
   depends_on  = [google_service_account.run]
 }
 
