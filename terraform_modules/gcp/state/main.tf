@@ -1,0 +1,135 @@
+locals {
+  labels = {
+    for key, value in var.labels : substr(replace(lower(key), "/[^a-z0-9_-]/", "_"), 0, 63) => substr(replace(lower(value), "/[^a-z0-9_-]/", "_"), 0, 63)
+  }
+
+  makes_key  = var.hardened && var.cloud.kms_key == null
+  makes_logs = var.hardened && var.cloud.log_bucket == null
+  key        = local.makes_key ? google_kms_crypto_key.own[0].id : var.cloud.kms_key
+  log_bucket = local.makes_logs ? google_storage_bucket.logs[0].name : var.cloud.log_bucket
+}
+
+resource "google_storage_bucket" "state" {
+  #checkov:skip=CKV_GCP_62:access logs cost money, so they come with hardened = true
+  project  = var.location.project
+  name     = var.name
+  location = upper(var.location.region)
+  labels   = local.labels
+
+  storage_class               = "STANDARD"
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = var.allow_data_loss
+
+  versioning {
+    enabled = true
+  }
+
+  # A state is small, and there is no other copy of it.
+  soft_delete_policy {
+    retention_duration_seconds = 604800
+  }
+
+  dynamic "encryption" {
+    for_each = var.hardened || var.cloud.kms_key != null ? [1] : []
+    content {
+      default_kms_key_name = local.key
+    }
+  }
+
+  dynamic "logging" {
+    for_each = var.hardened || var.cloud.log_bucket != null ? [1] : []
+    content {
+      log_bucket        = local.log_bucket
+      log_object_prefix = var.name
+    }
+  }
+
+  # The newest 30 versions stay, however old; more of them for 90 days.
+  lifecycle_rule {
+    action { type = "Delete" }
+    condition {
+      days_since_noncurrent_time = 90
+      num_newer_versions         = 30
+      with_state                 = "ARCHIVED"
+    }
+  }
+
+  depends_on = [google_kms_crypto_key_iam_member.storage]
+}
+
+# What hardened turns on: a key, and a bucket for access logs.
+
+data "google_storage_project_service_account" "storage" {
+  count   = local.makes_key ? 1 : 0
+  project = var.location.project
+}
+
+resource "google_kms_key_ring" "own" {
+  count    = local.makes_key ? 1 : 0
+  project  = var.location.project
+  name     = var.name
+  location = var.location.region
+}
+
+resource "google_kms_crypto_key" "own" {
+  #checkov:skip=CKV_GCP_82:prevent_destroy takes no variable; Glacier asks before a key is destroyed, and Google keeps it for 30 days more
+  count           = local.makes_key ? 1 : 0
+  name            = "state"
+  key_ring        = google_kms_key_ring.own[0].id
+  rotation_period = "7776000s"
+  labels          = local.labels
+
+  destroy_scheduled_duration = "2592000s"
+}
+
+resource "google_kms_crypto_key_iam_member" "storage" {
+  count         = local.makes_key ? 1 : 0
+  crypto_key_id = google_kms_crypto_key.own[0].id
+  role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+  member        = "serviceAccount:${data.google_storage_project_service_account.storage[0].email_address}"
+}
+
+resource "google_storage_bucket" "logs" {
+  #checkov:skip=CKV_GCP_62:it has the access logs itself; logs of their own access would never end
+  count    = local.makes_logs ? 1 : 0
+  project  = var.location.project
+  name     = "${var.name}-logs"
+  location = var.location.region
+  labels   = local.labels
+
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = var.allow_data_loss
+
+  versioning {
+    enabled = true
+  }
+
+  soft_delete_policy {
+    retention_duration_seconds = 0
+  }
+
+  lifecycle_rule {
+    action { type = "Delete" }
+    condition {
+      age        = 365
+      with_state = "LIVE"
+    }
+  }
+
+  lifecycle_rule {
+    action { type = "Delete" }
+    condition {
+      days_since_noncurrent_time = 30
+      with_state                 = "ARCHIVED"
+    }
+  }
+}
+
+resource "google_storage_bucket_iam_member" "logs" {
+  count  = local.makes_logs ? 1 : 0
+  bucket = google_storage_bucket.logs[0].name
+  role   = "roles/storage.objectCreator"
+  member = "group:cloud-storage-analytics@google.com" # Google's writer of access logs
+}
