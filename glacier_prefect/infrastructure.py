@@ -28,6 +28,7 @@ from glacier_prefect.sources import Location
 FILE = "main.tf.json"
 KEPT = ("cache", "exchange", "results")
 """What runs keep for each other in a bucket, each in a folder `.glacier/<what>/<pipeline>/`."""
+DATABRICKS = "databricks/databricks"  # a root says from where the providers come that are not HashiCorp's
 REQUIRED_VERSION = ">= 1.7, < 2.0"
 NOTE = "Made by `glacier generate`, which overwrites it."
 
@@ -133,7 +134,11 @@ def root(pipelines: Sequence[Pipeline], project: Project) -> tuple[dict[str, Mod
     used = {call.source.partition("/")[0] for call in calls.values()}
     document = {
         "//": NOTE,
-        "terraform": {"required_version": REQUIRED_VERSION, "backend": dict([backend])},
+        "terraform": {
+            "required_version": REQUIRED_VERSION,
+            "backend": dict([backend]),
+            **({"required_providers": {"databricks": {"source": DATABRICKS}}} if "databricks" in used else {}),
+        },
         "provider": _providers(provider for provider, _ in needed if provider.name in used),
         "module": {
             name: {

@@ -199,11 +199,12 @@ def _deployment(
         raise ConfigurationError(
             f"Pipeline {pipeline.name!r} is in {file}, outside of the project's folder {target.folder}."
         )
-    variables = {**outputs.get("job_variables", {}), **outputs.get("pipeline_job_variables", {}).get(pipeline.name, {})}
+    common, own = outputs.get("job_variables", {}), outputs.get("pipeline_job_variables", {}).get(pipeline.name, {})
+    variables = {**common, **own, "env": {**common.get("env", {}), **own.get("env", {})}}
     ours = {"GLACIER_ENV": target.env, "GLACIER_PROJECT": target.project}
     if (results := results_block(pipeline, target)) is not None:
         ours["PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"] = f"{results[1].kind.slug}/{results[0]}"
-    variables["env"] = {**variables.get("env", {}), **ours}
+    variables["env"] |= ours
     schedule = None
     if pipeline.schedule is not None:
         schedule = {"cron": pipeline.schedule, "timezone": pipeline.timezone}

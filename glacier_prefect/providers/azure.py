@@ -114,6 +114,12 @@ class AzureProvider(CloudProvider):
     def terraform_provider(self) -> tuple[str, Mapping[str, Any]]:
         return "azurerm", {"features": [{}], "storage_use_azuread": True}
 
+    def store_inputs(self, stored: ModuleCall) -> dict[str, Any]:
+        return {
+            "env": {"AZURE_KEY_VAULT_URL": stored.output("store.url")},
+            "cloud": {"key_vault": stored.output("store.id")},
+        }
+
     def backend(self, state: str, key: str) -> tuple[str, Mapping[str, Any]]:
         account, _, container = state.partition("/")
         if not container:

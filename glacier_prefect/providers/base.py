@@ -350,6 +350,14 @@ class CloudProvider(Provider):
         """Return what `location` of a bucket says besides."""
         return {}
 
+    def store_inputs(self, stored: ModuleCall) -> dict[str, Any]:
+        """Return what a work pool has to be told of the secret store.
+
+        Args:
+            stored: The call for the secrets.
+        """
+        return {}
+
     def _setting(self, name: str) -> str:
         """Return a setting that is needed."""
         if not (value := getattr(self, name)):

@@ -52,11 +52,11 @@ class ModuleCalls:
 
     def all(self) -> list[ModuleCall]:
         calls = [*self.provider.account_calls(self), *map(self.bucket, self.needs.buckets)]
-        if self.secrets:
-            calls.append(self.secret_names())
+        if (stored := self.stored()) is not None:
+            calls.append(stored)
         if self.runs_there:
             network = self.call("network", name=f"{self.needs.name}-net", **self.wanted.network)
-            calls += [network, self.work_pool(network)]
+            calls += [network, self.work_pool(network, stored)]
         elif self.pool is not None:
             inputs = {"name": self.pool.name, "type": self.pool.type, "env": self.pool.env, "labels": self.needs.labels}
             inputs["pipelines"] = {name: {} for name in self.pool.pipelines}
@@ -86,31 +86,44 @@ class ModuleCalls:
         """Names in the secret store by pipeline."""
         return {name: names for name, names in self.needs.secrets.items() if names}
 
-    def secret_names(self) -> ModuleCall:
+    @property
+    def server_secrets(self) -> dict[str, str]:
+        """Names in the secret store by what Prefect's server wants them for."""
+        wanted = self.wanted.server if self.runs_there else {}
+        return {what: name for what, name in wanted.items() if what.endswith("_secret")}
+
+    def stored(self) -> ModuleCall | None:
+        """Return the call for the secrets, None if there are none."""
+        names = {*self.server_secrets.values(), *(name for names in self.secrets.values() for name in names)}
         readers = {
             name: {"identity": identity, "names": list(names)}
             for name, names in self.secrets.items()
             if (identity := self.identity(name)) is not None
         }
-        names = sorted({each for names in self.secrets.values() for each in names})
-        return self.call("secrets", names=names, readers=readers)
+        return self.call("secrets", names=sorted(names), readers=readers) if names else None
 
-    def work_pool(self, network: ModuleCall) -> ModuleCall:
+    def work_pool(self, network: ModuleCall, stored: ModuleCall | None) -> ModuleCall:
         assert self.pool is not None
+        of_store = {} if stored is None else self.provider.store_inputs(stored)
+        server = {
+            what: name if stored is None or what not in self.server_secrets else stored.output(f'names["{name}"]')
+            for what, name in self.wanted.server.items()
+        }
         pipelines: Mapping[str, Any] = self.pool.by_pipeline()
         return self.call(
             "work_pool",
             name=self.pool.name,
             type=self.pool.type,
             worker=self.wanted.worker,
-            env=self.pool.env,
+            env={**self.pool.env, **of_store.pop("env", {})},
             pipelines={
                 name: {**each, **self.known(secrets=list(self.secrets.get(name, ())))}
                 for name, each in pipelines.items()
             },
             network={name: network.output(name) for name in ("id", "subnets", "security_groups")},
-            server=self.wanted.server,
+            server=server,
             image=self.wanted.image,
+            **of_store,
         )
 
     @staticmethod

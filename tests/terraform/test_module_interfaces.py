@@ -31,6 +31,7 @@ OUTPUTS = {
     "spark": "settings identities",
     "budget": "name",
 }
+ONLY = {"azure/secrets": {"store"}}  # outputs that one cloud has, since its store has an address of its own
 # On one machine there is nobody to keep out, and nothing that costs.
 LOCAL_VARIABLES = {
     "bucket": "name location readers writers labels allow_data_loss",
@@ -54,7 +55,7 @@ def test_module_has_the_names_that_it_has_in_every_cloud(module: Module) -> None
     local = module.cloud == "local"
     variables, outputs = (LOCAL_VARIABLES, LOCAL_OUTPUTS) if local else (VARIABLES, OUTPUTS)
     assert set(module.declared("variable")) == names(variables[module.kind])
-    assert set(module.declared("output")) == names(outputs[module.kind])
+    assert set(module.declared("output")) - ONLY.get(module.name, set()) == names(outputs[module.kind])
 
 
 @pytest.mark.parametrize("kind", LOCAL_VARIABLES)

@@ -1,0 +1,84 @@
+"""The roots that `glacier generate` writes: what they are, that they are the same each time, that Terraform takes them.
+
+`python -m tests.terraform.test_generated_roots` writes the snapshots anew; look at the difference.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.terraform import roots
+from tests.terraform.plugins import Terraform
+from tests.terraform.roots import CLOUDS, PLACES, SNAPSHOTS
+
+EXAMPLES = ("flight_delays", "multi_cloud", "custom_executor")
+ENVIRONMENTS = (*PLACES, "aws+azure")
+MIRRORED = [(cloud, "newer") for cloud in CLOUDS] + [(cloud, "older") for cloud in CLOUDS if cloud != "aws"]
+with_terraform = pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH")
+
+
+def project(name: str, environment: str, folder: Path) -> Path:
+    return roots.shop(environment, folder) if name == "shop" else roots.example(name, environment, folder)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("name", [*EXAMPLES, "shop"])
+def test_the_root_is_its_snapshot_on_whatever_path(name: str, environment: str, tmp_path: Path) -> None:
+    expected = (SNAPSHOTS / f"{name}.{environment}.tf.json").read_text()
+    assert roots.text_of(project(name, environment, tmp_path / "a")) == expected
+    assert roots.text_of(project(name, environment, tmp_path / "far away" / "b")) == expected
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_generating_twice_writes_the_same_bytes(environment: str, tmp_path: Path) -> None:
+    folder = project("shop", environment, tmp_path / "shop")
+    first = {file: file.read_bytes() for file in roots.generated(folder).rglob("*") if file.is_file()}
+    assert len(first) > 5
+    assert {file: file.read_bytes() for file in roots.generated(folder).rglob("*") if file.is_file()} == first
+
+
+@with_terraform
+@pytest.mark.parametrize("hardened", [False, True], ids=["plain", "hardened"])
+@pytest.mark.parametrize(("environment", "mirror"), MIRRORED)
+def test_terraform_applies_it_with_nothing_left_to_do_and_destroys_it(
+    environment: str,
+    hardened: bool,
+    mirror: str,
+    terraforms: dict[str, Terraform],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if environment == "aws" and mirror == "older":
+        pytest.xfail("one major version")
+    folder, terraform = (
+        roots.generated(roots.shop(environment, tmp_path / "shop", hardened=hardened)),
+        terraforms[mirror],
+    )
+    root = json.loads((folder / "main.tf.json").read_text())
+    assert set(root["terraform"]["backend"]) == {{"azure": "azurerm", "gcp": "gcs"}.get(environment, "s3")}
+    root["terraform"]["backend"] = {"local": {}}  # the cloud's is not here
+    (folder / "main.tf.json").write_text(json.dumps(root))
+    terraform(folder, "init")
+    assert json.loads(terraform(folder, "validate", "-json"))["diagnostics"] == []
+    assert "Apply complete!" in terraform(folder, "apply", "-auto-approve")
+    assert "No changes." in terraform(folder, "plan", "-detailed-exitcode")
+    outputs = json.loads(terraform(folder, "output", "-json"))
+    assert set(outputs["buckets"]["value"]) >= {f"{environment.partition('+')[0]}_bucket_raw"}
+    assert set(outputs["pipeline_job_variables"]["value"]) == {"daily", "copy"}
+    monkeypatch.setenv("GLACIER_ALLOW_DATA_LOSS", "true")
+    assert "Destroy complete!" in terraform(folder, "destroy", "-auto-approve")
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    SNAPSHOTS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        for name in (*EXAMPLES, "shop"):
+            for environment in ENVIRONMENTS:
+                made = project(name, environment, Path(place) / name / environment)
+                (SNAPSHOTS / f"{name}.{environment}.tf.json").write_text(roots.text_of(made))
