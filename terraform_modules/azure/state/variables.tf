@@ -1,0 +1,46 @@
+variable "name" {
+  description = "Name of the storage account, one for the whole world; the state is in its container tfstate."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9]{3,24}$", var.name))
+    error_message = "Azure takes a storage account's name of 3 to 24 small letters and digits."
+  }
+}
+
+variable "location" {
+  description = "Where it is: a region, and a resource group that exists."
+  type = object({
+    region         = string
+    resource_group = string
+  })
+}
+
+variable "labels" {
+  description = "Tags of all that is made, as in glacier-project and glacier-env."
+  type        = map(string)
+  default     = {}
+}
+
+variable "hardened" {
+  description = "Whether to take what costs money: copies in the paired region, and a log of every access."
+  type        = bool
+  default     = false
+}
+
+variable "allow_data_loss" {
+  description = "Whether the account may be destroyed with what is in it. Takes effect once it is applied, before the destroy."
+  type        = bool
+  default     = false
+}
+
+variable "cloud" {
+  description = "What only Azure has: whether the public endpoint answers (to whoever has Entra's tokens), and to which addresses only; a key of one's own in a Key Vault with the user-assigned identity that may use it; a Log Analytics workspace for access logs."
+  type = object({
+    public_endpoint = optional(bool, true)
+    allowed_ips     = optional(set(string), [])
+    customer_key    = optional(object({ id = string, identity = string }))
+    log_workspace   = optional(string)
+  })
+  default = {}
+}
