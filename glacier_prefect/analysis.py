@@ -82,7 +82,7 @@ def _node(node: Node, reasons: tuple[str, ...], locations: Mapping[int, str]) ->
         "task": task.name if task else getattr(node.call, "name", node.name),
         "executor": executor_name(task) if task else None,
         "description": (described or "").partition("\n\n")[0],
-        "line": _line(task),
+        "line": line_of(task),
         "options": {name: _plain(value) for name, value in _options(node).items()},
         "computed": bool(reasons),
         "because": [reason for reason in reasons if reason not in ("writes", "sub-flow")],
@@ -191,7 +191,8 @@ def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:
     }
 
 
-def _line(task: Task[..., Any] | None) -> str | None:
+def line_of(task: Task[..., Any] | None) -> str | None:
+    """Return file and line of a task's function."""
     code = getattr(inspect.unwrap(task.fn), "__code__", None) if task else None
     return f"{_relative(code.co_filename)}:{code.co_firstlineno}" if code else None
 

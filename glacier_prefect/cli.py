@@ -1,4 +1,4 @@
-"""The command line: `glacier init`, `run`, `backfill`, `analyze`, `validate`, `generate`, `ui`, `doctor`.
+"""The command line: `glacier init`, `run`, `backfill`, `analyze`, `validate`, `generate`, `iam`, `ui`, `doctor`.
 
 Thin: each command loads a pipeline, calls what Python users call too, and prints. Exit codes: 0 done, 1 failed, 2 bad
 usage or bad pipeline. Errors are shown without a traceback, unless `--debug` is given. Importing this loads neither
@@ -299,6 +299,38 @@ def generate(
     print(f"Written to {shown(made.file)}:")
     for call in calls:
         print(f"  {call['name']}  ({call['source']})")
+
+
+@app.command
+def iam(
+    file: File,
+    /,
+    *,
+    task: Annotated[str | None, Parameter(help="Only what this task needs.")] = None,
+    json: Json = False,
+) -> None:
+    """Show which identity may do what where in an environment, and which line of a pipeline is the reason. Changes
+    nothing.
+    """
+    from glacier_prefect.iam import permissions
+
+    with _stdout_kept_for_json(json):
+        pipeline = load_pipeline(file)
+        project, _ = load_project([file.partition(":")[0]])
+        found = permissions([pipeline], project)
+    if task is not None:
+        known = [*pipeline.graph.nodes]
+        if task not in known:
+            raise UsageError(f"Pipeline {pipeline.name!r} has no task {task!r}. {nearest(task, known)}")
+        found = [each for each in found if each.task == task]
+    if json:
+        permitted = [asdict(each) for each in found]
+        _print_json({"version": 1, "environment": project.environment().name, "permissions": permitted})
+        return
+    print(f"runs of {pipeline.name} may" + (f", for {task}," if task else ""))
+    for each in found:
+        words = ", ".join(each.actions) or "not enforced"
+        print(f"  {each.verb:<11}  {each.provider}: {each.where}\n{'':15}{words}\n{'':15}since {each.reason}")
 
 
 @app.command

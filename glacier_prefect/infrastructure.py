@@ -71,12 +71,8 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
             for verb, location in sorted(_touched(each.graph), key=lambda found: (found[1].bucket, found[1].path))
             for prefix in location.prefixes
         ]
-        if (shared := exchange_location(each.graph.locations, named_exchange(project))) is not None:
-            location, folder = shared
-            provider = location_provider(location).resolved()
-            found[each.name] += [
-                (provider, "writes", location.full_bucket, f"{folder}.glacier/{what}/{each.name}/") for what in KEPT
-            ]
+        kept = kept_prefixes(each, project)
+        found[each.name] += [(provider, "writes", bucket, prefix) for provider, bucket, _, prefix in kept]
     providers = [own]
     for provider in (provider for touched in found.values() for provider, *_ in touched):
         if provider not in providers:
@@ -112,6 +108,15 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
         )
         for provider in providers
     ]
+
+
+def kept_prefixes(pipeline: Pipeline, project: Project) -> list[tuple[Provider, str, str, str]]:
+    """Return where runs of a pipeline keep something for each other: provider, bucket, what, and the prefix."""
+    if (shared := exchange_location(pipeline.graph.locations, named_exchange(project))) is None:
+        return []
+    location, folder = shared
+    provider = location_provider(location).resolved()
+    return [(provider, location.full_bucket, what, f"{folder}.glacier/{what}/{pipeline.name}/") for what in KEPT]
 
 
 def module_calls(pipelines: Sequence[Pipeline], project: Project) -> dict[str, ModuleCall]:

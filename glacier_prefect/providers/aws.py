@@ -42,6 +42,11 @@ class AWSProvider(CloudProvider):
         "credentials_secret": ("GLACIER_AWS_CREDENTIALS_SECRET",),
     }
     grants_at_bucket: ClassVar[bool] = False
+    actions: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "read": ("s3:ListBucket", "s3:GetObject"),
+        "write": ("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
+        "read secret": ("secretsmanager:GetSecretValue",),
+    }
     work_pools: ClassVar[tuple[str, ...]] = ("ecs", "ecs:push", "kubernetes", "process")
 
     region: str | None = None

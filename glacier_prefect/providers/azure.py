@@ -51,6 +51,11 @@ class AzureProvider(CloudProvider):
     """
 
     name: ClassVar[str] = "azure"
+    actions: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "read": ("blobs/read",),
+        "write": ("blobs/read", "blobs/write", "blobs/add/action", "blobs/delete"),
+        "read secret": ("vaults/secrets/getSecret/action",),
+    }
     variables: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "resource_group": ("AZURE_RESOURCE_GROUP",),
         "location": ("AZURE_LOCATION",),

@@ -47,10 +47,12 @@ class Provider(ABC):
         name: The registry key.
         variables: The variables of each setting; the first that is set counts.
         work_pools: Prefect's types of work pools in which its pipelines can run; the first is what they get.
+        actions: What the words "read", "write" and "read secret" allow, as the cloud names it.
         bucket_prefix: Put before each bucket's name in code.
     """
 
     name: ClassVar[str]
+    actions: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     variables: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     work_pools: ClassVar[tuple[str, ...]] = ("process",)
 

@@ -6,9 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from glacier_prefect.modules import ModuleCall, Needs, Reference, module_name
+from glacier_prefect.providers.names import check_name
 
 if TYPE_CHECKING:
     from glacier_prefect.providers.base import CloudProvider
+
+HINTS = {
+    "bucket": "rename it in code (bucket=), or set bucket_prefix, which stands before it in this environment.",
+    "account": "set storage_account in this environment.",
+}
 
 
 def cloud_modules(provider: CloudProvider, needs: Needs) -> tuple[ModuleCall, ...]:
@@ -38,7 +44,12 @@ class ModuleCalls:
         self.runs_there = self.pool is not None and provider.runs_there(self.pool.type)
 
     def call(self, what: str, *parts: str, **inputs: Any) -> ModuleCall:
-        """Return a call of one of the cloud's modules."""
+        """Return a call of one of the cloud's modules.
+
+        Raises:
+            ConfigurationError: The cloud would refuse its name.
+        """
+        check_name(f"{self.provider.name}/{what}", inputs.get("name", ""), HINTS.get(what, ""))
         common = {
             "location": dict(self.provider.module_location()),
             "labels": self.needs.labels,

@@ -37,6 +37,17 @@ class GCPProvider(CloudProvider):
     """
 
     name: ClassVar[str] = "gcp"
+    actions: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "read": ("storage.objects.list", "storage.objects.get"),
+        "write": (
+            "storage.objects.list",
+            "storage.objects.get",
+            "storage.objects.create",
+            "storage.objects.delete",
+            "storage.multipartUploads.*",
+        ),
+        "read secret": ("secretmanager.versions.access",),
+    }
     variables: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "project_id": ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "GCP_PROJECT"),
         "region": ("GOOGLE_CLOUD_REGION", "CLOUDSDK_COMPUTE_REGION"),

@@ -19,7 +19,7 @@ import pytest
 
 from glacier_prefect import infrastructure
 from glacier_prefect.cli import main
-from glacier_prefect.errors import ConfigurationError, NameTakenError, NotAvailableError, UsageError
+from glacier_prefect.errors import ConfigurationError, NameTakenError, UsageError
 from glacier_prefect.executors import EXECUTORS, LocalExecutor
 from glacier_prefect.loading import load_project
 from glacier_prefect.modules import ModuleCall, Needs, Reference, expression, merge, module_name
@@ -324,13 +324,29 @@ def test_texts_that_look_like_references_stay_texts() -> None:
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_clouds_infrastructure_is_not_in_this_version(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ('provider = "aws"', r"AWSProvider needs region= \(in glacier.toml, or by AWS_REGION or AWS_DEFAULT_REGION\)"),
+        ('provider = "azure"\nlocation = "eastus"', r"AzureProvider needs resource_group= .*AZURE_RESOURCE_GROUP"),
+        ('provider = "gcp"\nregion = "us-east1"', r"GCPProvider needs project_id= .*GOOGLE_CLOUD_PROJECT"),
+        ('state = "somewhere"', r"state = 'somewhere' is in no cloud: .*'local'"),
+        ('provider = "azure"\nlocation = "a"\nresource_group = "b"\nstate = "acme"', "'storage-account/container'"),
+        ("infrastructure = 5", "infrastructure is int; expected a table"),
+        ("infrastructure = { worker = 'always' }", "worker = 'always'; expected 'service' or 'none'"),
+        ("infrastructure = { hardend = true }", "unknown key 'hardend'. Did you mean 'hardened'"),
+        ("infrastructure = { monthly_budget = true }", "monthly_budget = True; expected a number"),
+    ],
+)
+def test_settings_that_are_missing_or_cannot_be_are_errors_before_anything_is_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], settings: str, said: str
 ) -> None:
-    monkeypatch.setenv("GLACIER_ENV", "prod")
-    with pytest.raises(NotAvailableError, match=r"'aws' is not available in this version of Glacier\.\nHint: .*local"):
+    for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))]:
+        monkeypatch.delenv(name)
+    (folder / "glacier.toml").write_text(f'project = "acme"\n[environments.dev]\n{settings}\n')
+    with pytest.raises(ConfigurationError, match=said):
         generated()
-    assert ended("generate") == 1
+    assert ended("generate") == 2
     assert not (folder / ".glacier").exists()
 
 
