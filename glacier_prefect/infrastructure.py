@@ -65,12 +65,18 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
     name, environment = project.require_name(), project.environment()
     own = environment_provider(project).resolved()
     found: dict[str, list[tuple[Provider, str, str, str]]] = {}
+    listed: dict[str, set[tuple[Provider, str]]] = {}
     for each in sorted(pipelines, key=lambda pipeline: pipeline.name):
         found[each.name] = [
             (location_provider(location).resolved(), verb, location.full_bucket, prefix)
             for verb, location in sorted(_touched(each.graph), key=lambda found: (found[1].bucket, found[1].path))
             for prefix in location.prefixes
         ]
+        listed[each.name] = {
+            (location_provider(location).resolved(), location.full_bucket)
+            for location in each.graph.locations
+            if location.lists_bucket
+        }
         kept = kept_prefixes(each, project)
         found[each.name] += [(provider, "writes", bucket, prefix) for provider, bucket, _, prefix in kept]
     providers = [own]
@@ -79,7 +85,7 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
             providers.append(provider)
 
     def access(stores: Sequence[Provider]) -> dict[str, Access]:
-        return {pipeline: _access(touched, stores) for pipeline, touched in found.items()}
+        return {pipeline: _access(touched, listed[pipeline], stores) for pipeline, touched in found.items()}
 
     secrets = {each.name: _secrets(each.graph, environment) for each in pipelines}
     pool = WorkPool(
@@ -241,17 +247,20 @@ def _secrets(graph: Graph, environment: Environment) -> tuple[str, ...]:
     return tuple(sorted({environment.secrets[name] for name in names if name in environment.secrets}))
 
 
-def _access(touched: Iterable[tuple[Provider, str, str, str]], providers: Sequence[Provider]) -> Access:
+def _access(
+    touched: Iterable[tuple[Provider, str, str, str]],
+    listed: Iterable[tuple[Provider, str]],
+    stores: Sequence[Provider],
+) -> Access:
     found: dict[str, dict[str, set[str]]] = {"reads": {}, "writes": {}}
     for provider, verb, bucket, prefix in touched:
-        if provider in providers:
+        if provider in stores:
             found[verb].setdefault(bucket, set()).add(prefix)
-    return Access(
-        **{
-            verb: {bucket: _shortest(prefixes) for bucket, prefixes in sorted(buckets.items())}
-            for verb, buckets in found.items()
-        }
-    )
+    prefixes = {
+        verb: {bucket: _shortest(each) for bucket, each in sorted(buckets.items())} for verb, buckets in found.items()
+    }
+    lists = sorted(bucket for provider, bucket in listed if provider in stores)
+    return Access(reads=prefixes["reads"], writes=prefixes["writes"], lists=tuple(lists))
 
 
 def _shortest(prefixes: set[str]) -> tuple[str, ...]:

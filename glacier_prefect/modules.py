@@ -79,10 +79,12 @@ class Access:
     Attributes:
         reads: Prefixes by bucket, its name in the store.
         writes: Prefixes by bucket, its name in the store.
+        lists: Buckets in which it lists all names, as it cannot tell what is missing from what it may not see.
     """
 
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     writes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    lists: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,7 @@ class WorkPool:
                 for verb, found in (("reads", each.reads), ("writes", each.writes))
                 if found
             }
+            | ({"lists": list(each.lists)} if each.lists else {})
             for name, each in self.pipelines.items()
         }
 

@@ -133,6 +133,11 @@ class Location(ABC):
         return f"{folder}/".lstrip("/") if template.is_listed else template.prefix
 
     @property
+    def lists_bucket(self) -> bool:
+        """Whether it works only with the right to list all names of the bucket."""
+        return False
+
+    @property
     def prefixes(self) -> tuple[str, ...]:
         """What the names of all objects begin with that are touched in reading or writing it."""
         return (self.prefix,)

@@ -30,6 +30,11 @@ class _S3(CloudLocation):
         )
 
     @property
+    def lists_bucket(self) -> bool:
+        # deltalake asks for objects that may not be there, which S3 denies to a role that may list some prefixes only
+        return self.is_delta
+
+    @property
     def root(self) -> str:
         return f"s3://{self.full_bucket}"
 

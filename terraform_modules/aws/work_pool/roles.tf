@@ -45,7 +45,7 @@ locals {
       [
         for bucket, prefixes in local.buckets[name] : merge(
           { Effect = "Allow", Action = ["s3:ListBucket"], Resource = ["arn:${local.partition}:s3:::${bucket}"] },
-          contains(prefixes, "") ? {} : { Condition = { StringLike = { "s3:prefix" = [for prefix in prefixes : "${prefix}*"] } } },
+          contains(prefixes, "") || contains(var.pipelines[name].lists, bucket) ? {} : { Condition = { StringLike = { "s3:prefix" = [for prefix in prefixes : "${prefix}*"] } } },
         )
       ],
       [

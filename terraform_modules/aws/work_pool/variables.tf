@@ -37,10 +37,11 @@ variable "env" {
 }
 
 variable "pipelines" {
-  description = "The pipelines that run in the pool by name, each with the prefixes that it reads and writes by bucket, the secrets that it reads by their names in Secrets Manager, and its image if not the pool's. Each has a role of its own that may do just this."
+  description = "The pipelines that run in the pool by name, each with the prefixes that it reads and writes by bucket, the buckets in which it lists all names (not only below its prefixes, as a Delta table needs it), the secrets that it reads by their names in Secrets Manager, and its image if not the pool's. Each has a role of its own that may do just this."
   type = map(object({
     reads   = optional(map(set(string)), {})
     writes  = optional(map(set(string)), {})
+    lists   = optional(set(string), [])
     secrets = optional(set(string), [])
     image   = optional(string)
   }))

@@ -115,6 +115,20 @@ run "a_pipeline_may_do_what_its_graph_says" {
   }
 }
 
+run "a_pipeline_with_a_delta_table_lists_its_bucket" {
+  command = plan
+  variables {
+    pipelines = { daily = { reads = { raw = ["orders/"] }, writes = { curated = ["table/"] }, lists = ["curated"] } }
+  }
+  assert {
+    condition = [for each in jsondecode(aws_iam_role_policy.pipeline["daily"].policy).Statement : each if each.Action == ["s3:ListBucket"]] == [
+      { Effect = "Allow", Action = ["s3:ListBucket"], Resource = ["arn:aws:s3:::curated"] },
+      { Effect = "Allow", Action = ["s3:ListBucket"], Resource = ["arn:aws:s3:::raw"], Condition = { StringLike = { "s3:prefix" = ["orders/*"] } } },
+    ]
+    error_message = "Expected all names of the bucket in lists, and of the other those below its prefix only."
+  }
+}
+
 run "a_whole_bucket_and_odd_names_are_granted_as_they_are" {
   command = plan
   variables {
