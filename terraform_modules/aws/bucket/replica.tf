@@ -205,8 +205,7 @@ resource "aws_s3_bucket_replication_configuration" "bucket" {
       status = "Enabled"
     }
     destination {
-      bucket        = "arn:${local.partition}:s3:::${aws_s3_bucket_versioning.replica[0].bucket}"
-      storage_class = "STANDARD_IA"
+      bucket = "arn:${local.partition}:s3:::${aws_s3_bucket_versioning.replica[0].bucket}"
 
       dynamic "encryption_configuration" {
         for_each = aws_kms_key.replica

@@ -94,7 +94,7 @@ locals {
     {
       Effect    = "Allow"
       Action    = ["kms:TagResource"]
-      Resource  = ["arn:${local.partition}:kms:${local.in_region}:key/*"] # a key that is made has no name yet
+      Resource  = ["arn:${local.partition}:kms:*:${local.account}:key/*"] # a key that is made has no name yet
       Condition = { StringEquals = { "aws:RequestTag/glacier-project" = lookup(var.labels, "glacier-project", "none") } }
     },
   ] : each if var.hardened]

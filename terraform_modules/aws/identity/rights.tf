@@ -139,7 +139,7 @@ locals {
       ]
     }] }
     keys = { none = { read = [], write = ["kms:CreateKey"] }, own = [{
-      resources = ["arn:${local.partition}:kms:${local.in_region}:key/*"]
+      resources = ["arn:${local.partition}:kms:*:${local.account}:key/*"] # a replica has its key in another region
       tagged    = true
       read      = ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags"]
       write     = ["kms:CreateGrant", "kms:EnableKeyRotation", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:UntagResource", "kms:UpdateKeyDescription"]

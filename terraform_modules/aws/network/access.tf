@@ -13,7 +13,7 @@ resource "aws_vpc_security_group_egress_rule" "runs" {
   for_each          = { for port in var.cloud.egress_ports : tostring(port) => port }
   region            = var.location.region
   security_group_id = aws_security_group.runs.id
-  description       = each.value == 443 ? "TLS: the cloud's services, Prefect's API." : "Asked for by egress_ports."
+  description       = each.value == 443 ? "TLS: services of AWS, API of Prefect" : "Asked for by egress_ports"
   ip_protocol       = "tcp"
   from_port         = each.value
   to_port           = each.value
@@ -45,7 +45,7 @@ resource "aws_vpc_security_group_ingress_rule" "endpoints" {
   count                        = length(var.cloud.endpoints) > 0 ? 1 : 0
   region                       = var.location.region
   security_group_id            = aws_security_group.endpoints[0].id
-  description                  = "TLS from what runs here."
+  description                  = "TLS from what runs here"
   ip_protocol                  = "tcp"
   from_port                    = 443
   to_port                      = 443

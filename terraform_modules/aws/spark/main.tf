@@ -20,6 +20,9 @@ locals {
   }
   role_arns = { for name, role in local.roles : name => "arn:${local.partition}:iam::${local.account}:role/${role}" }
   archive   = var.cloud.archive == null ? [] : ["arn:${local.partition}:s3:::${trimprefix(var.cloud.archive, "s3://")}"]
+
+  # Of a tag AWS takes letters, digits, spaces and _.:/=+-@.
+  tags = { for name in keys(var.pipelines) : name => merge(var.labels, { glacier-pipeline = replace(name, "/[^\\p{L}\\p{N} _.:/=+@-]/", "-") }) }
 }
 
 # Nothing is kept ready: what is not used costs nothing.

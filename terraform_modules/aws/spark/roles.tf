@@ -77,7 +77,7 @@ resource "aws_iam_role" "pipeline" {
   name                 = each.value
   description          = "Spark jobs of the pipeline ${replace(each.key, "/[^ -~]/", "?")}."
   permissions_boundary = var.cloud.permissions_boundary
-  tags                 = merge(var.labels, { glacier-pipeline = each.key })
+  tags                 = local.tags[each.key]
 
   # Only for applications of this account and region, which AWS names.
   assume_role_policy = jsonencode({

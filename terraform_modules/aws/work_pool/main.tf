@@ -21,6 +21,9 @@ locals {
     for name, slug in local.slugs : name => slug == name && length("${local.base}-run-${name}") <= 64 ? "${local.base}-run-${name}" : "${substr("${local.base}-run-${slug}", 0, 55)}-${substr(sha256(name), 0, 8)}"
   }
 
+  # Of a tag AWS takes letters, digits, spaces and _.:/=+-@.
+  tags = { for name in keys(var.pipelines) : name => merge(var.labels, { glacier-pipeline = replace(name, "/[^\\p{L}\\p{N} _.:/=+@-]/", "-") }) }
+
   cluster_arn    = "arn:${local.partition}:ecs:${local.in_region}:cluster/${local.base}"
   execution_name = "${local.base}-execution"
   execution_arn  = "arn:${local.partition}:iam::${local.account}:role/${local.execution_name}"

@@ -50,7 +50,7 @@ output "pipeline_job_variables" {
     for name, pipeline in var.pipelines : name => merge(
       {
         family        = local.roles[name]
-        labels        = merge(var.labels, { glacier-pipeline = name })
+        labels        = local.tags[name]
         task_role_arn = local.role_arns[name]
       },
       [for image in pipeline.image[*] : { image = image }]...

@@ -143,7 +143,7 @@ resource "aws_iam_role" "pipeline" {
   description          = "Runs of the pipeline ${replace(each.key, "/[^ -~]/", "?")}."
   assume_role_policy   = local.trust
   permissions_boundary = var.cloud.permissions_boundary
-  tags                 = merge(var.labels, { glacier-pipeline = each.key })
+  tags                 = local.tags[each.key]
 }
 
 resource "aws_iam_role_policy" "pipeline" {
