@@ -11,7 +11,7 @@ locals {
   role_ids = {
     for verb, actions in local.actions : verb => try(
       coalesce(var.cloud.roles[verb]),
-      "/subscriptions/${data.azurerm_client_config.current.subscription_id}/providers/Microsoft.Authorization/roleDefinitions/${uuidv5("url", "${local.id}/${verb}")}"
+      "/subscriptions/${data.azurerm_client_config.current.subscription_id}/providers/Microsoft.Authorization/roleDefinitions/${uuidv5("url", "${var.cloud.shared_roles ? "${local.group_id}/glacier" : local.id}/${verb}")}"
     )
   }
 
@@ -19,7 +19,7 @@ locals {
     { for name, each in var.readers : "read/${name}" => merge(each, { verb = "read" }) if each.identity != null && length(each.prefixes) > 0 },
     { for name, each in var.writers : "write/${name}" => merge(each, { verb = "write" }) if each.identity != null && length(each.prefixes) > 0 },
   )
-  verbs = toset([for each in values(local.grants) : each.verb if try(var.cloud.roles[each.verb], null) == null])
+  verbs = toset([for each in values(local.grants) : each.verb if !var.cloud.shared_roles && try(var.cloud.roles[each.verb], null) == null])
 
   limited = { for key, each in local.grants : key => sort(each.prefixes) if !contains(each.prefixes, "") }
   listed  = { for key, prefixes in local.limited : key => join("\n  OR\n  ", [for each in prefixes : "@Request[${local.blobs}:prefix] StringStartsWith '${each}'"]) }

@@ -92,8 +92,9 @@ variable "allow_data_loss" {
 }
 
 variable "cloud" {
-  description = "What only Azure has: roles that exist already, in place of two that are made here (ids); the type of the principals; and for an account of its own its name, and what the module account takes in cloud."
+  description = "What only Azure has: whether the roles are those that the module identity has made in the resource group, or others that exist (ids), in place of two that are made here; the type of the principals; and for an account of its own its name, and what the module account takes in cloud."
   type = object({
+    shared_roles    = optional(bool, false)
     roles           = optional(object({ read = optional(string), write = optional(string) }))
     principal_type  = optional(string, "ServicePrincipal")
     account         = optional(string)

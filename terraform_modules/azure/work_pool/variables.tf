@@ -109,12 +109,13 @@ variable "hardened" {
 }
 
 variable "cloud" {
-  description = "What only Azure has: the principal of a worker elsewhere or of the credentials of a push pool; the id of the Key Vault with the server's secrets; the worker's image; a Log Analytics workspace that exists; roles that exist (ids) in place of those made here."
+  description = "What only Azure has: the principal of a worker elsewhere or of the credentials of a push pool; the id of the Key Vault with the server's secrets; the worker's image; a Log Analytics workspace that exists; whether the roles are those that the module identity has made in the resource group, or others that exist (ids), in place of those made here."
   type = object({
     worker_identity = optional(string)
     key_vault       = optional(string)
     worker_image    = optional(string, "prefecthq/prefect:3-python3.12")
     log_workspace   = optional(string)
+    shared_roles    = optional(bool, false)
     roles           = optional(object({ start = optional(string), join = optional(string) }))
   })
   default = {}

@@ -5,8 +5,10 @@ locals {
   starts           = local.service || var.cloud.worker_identity != null
   worker_principal = local.service ? format("%s", one(azurerm_user_assigned_identity.worker[*].principal_id)) : var.cloud.worker_identity
 
-  start_role = coalesce(try(var.cloud.roles.start, null), "${local.roles_id}/${uuidv5("url", "${local.group_id}/${var.name}/start")}")
-  join_role  = coalesce(try(var.cloud.roles.join, null), "${local.roles_id}/${uuidv5("url", "${local.group_id}/${var.name}/join")}")
+  makes_roles = !var.cloud.shared_roles
+  whose       = local.makes_roles ? var.name : "glacier" # as the module identity has it
+  start_role  = coalesce(try(var.cloud.roles.start, null), "${local.roles_id}/${uuidv5("url", "${local.group_id}/${local.whose}/start")}")
+  join_role   = coalesce(try(var.cloud.roles.join, null), "${local.roles_id}/${uuidv5("url", "${local.group_id}/${local.whose}/join")}")
   # Azure's own role: to give an identity to what is started.
   identity_role = "${local.roles_id}/f1a07417-d97a-45cb-824c-7a7467783830" # Managed Identity Operator
   secret_role   = "${local.roles_id}/4633458b-17de-408a-b874-0445c86b69e6" # Key Vault Secrets User
@@ -49,7 +51,7 @@ resource "azurerm_user_assigned_identity" "worker" {
 # -- rights ---------------------------------------------------------------------------------------------------------
 
 resource "azurerm_role_definition" "start" {
-  count              = local.starts && try(var.cloud.roles.start, null) == null ? 1 : 0
+  count              = local.starts && local.makes_roles && try(var.cloud.roles.start, null) == null ? 1 : 0
   name               = "glacier ${var.location.resource_group}/${var.name} start"
   description        = "Starts, watches and removes container groups, as the worker of the Prefect work pool ${var.name} does."
   role_definition_id = uuidv5("url", "${local.group_id}/${var.name}/start")
@@ -98,7 +100,7 @@ resource "azurerm_role_assignment" "identity" {
 }
 
 resource "azurerm_role_definition" "join" {
-  count              = local.starts && length(local.subnets) > 0 && try(var.cloud.roles.join, null) == null ? 1 : 0
+  count              = local.starts && length(local.subnets) > 0 && local.makes_roles && try(var.cloud.roles.join, null) == null ? 1 : 0
   name               = "glacier ${var.location.resource_group}/${var.name} join"
   description        = "Puts container groups into a subnet, as the worker of the Prefect work pool ${var.name} does."
   role_definition_id = uuidv5("url", "${local.group_id}/${var.name}/join")

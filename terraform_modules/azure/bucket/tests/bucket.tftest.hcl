@@ -236,6 +236,18 @@ run "roles_that_exist_are_taken" {
   }
 }
 
+run "roles_of_the_resource_group_are_taken" {
+  command = plan
+  variables {
+    readers = { daily = { identity = "00000000-0000-0000-0000-00000000000a" } }
+    cloud   = { shared_roles = true }
+  }
+  assert {
+    condition     = length(azurerm_role_definition.access) == 0 && basename(azurerm_role_assignment.access["read/daily"].role_definition_id) == uuidv5("url", "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/shop/glacier/read")
+    error_message = "Expected the role that the module identity makes."
+  }
+}
+
 run "a_condition_that_azure_refuses_is_refused" {
   command = plan
   variables {

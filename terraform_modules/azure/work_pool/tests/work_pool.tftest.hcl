@@ -169,6 +169,19 @@ run "starting_runs_is_all_that_a_worker_may_do_in_the_resource_group" {
   }
 }
 
+run "roles_of_the_resource_group_are_taken" {
+  command = plan
+  variables {
+    worker = "service"
+    server = { api_url = "https://prefect.example/api" }
+    cloud  = { shared_roles = true }
+  }
+  assert {
+    condition     = length(azurerm_role_definition.start) == 0 && basename(azurerm_role_assignment.start[0].role_definition_id) == uuidv5("url", "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/shop/glacier/start")
+    error_message = "Expected the role that the module identity makes."
+  }
+}
+
 run "a_worker_gives_runs_the_identities_of_the_pool_only" {
   command = plan
   variables {
