@@ -58,7 +58,7 @@ data "google_project" "own" {
 resource "google_kms_key_ring" "own" {
   count    = local.makes_key ? 1 : 0
   project  = var.location.project
-  name     = "${substr("secrets-${var.prefix}", 0, 54)}${substr(sha256(var.prefix), 0, 8)}"
+  name     = "${substr(var.prefix, 0, 46)}secrets-${substr(sha256(var.prefix), 0, 8)}"
   location = var.location.region
 }
 
