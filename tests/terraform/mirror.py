@@ -183,10 +183,10 @@ def _download(work: Path, home: Path) -> None:
         env = {key: value for key, value in os.environ.items() if key != "TF_CLI_CONFIG_FILE"}
         subprocess.run(["terraform", "providers", "mirror", work / name], cwd=root, env=env, check=True)
         for archive in (work / name).rglob("*.zip"):
-            unpack(archive)
+            _unpack(archive)
 
 
-def unpack(archive: Path) -> None:
+def _unpack(archive: Path) -> None:
     """Put a plugin in place of its archive in a mirror: Terraform links a folder, and unpacks an archive each time."""
     _, version, system, machine = archive.stem.removeprefix(f"{PREFIX}-").rsplit("_", 3)
     place = archive.parent / version / f"{system}_{machine}"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.terraform.mirror import HOST, REAL, REPOSITORY, VERSIONS, install, schema_of, unpack
+from tests.terraform.mirror import HOST, REAL, REPOSITORY, VERSIONS, install, schema_of
 from tests.terraform.plugins import Terraform
 
 pytestmark = pytest.mark.skipif(REAL, reason="TERRAFORM_PROVIDERS=real: there are no stand-ins")
@@ -97,6 +97,17 @@ KEPT = """
       value_wo_version = 1
     }
     output "arn" { value = aws_s3_bucket.b.arn }
+"""
+
+# `terraform providers mirror` on a machine with a network
+STUB = """
+import json, pathlib, sys, zipfile
+for each in json.load(open("main.tf.json"))["terraform"]["required_providers"].values():
+    folder = pathlib.Path(sys.argv[3], "registry.terraform.io", each["source"])
+    folder.mkdir(parents=True)
+    name, version = each["source"].partition("/")[2], each["version"].removeprefix("~> ").replace(".0", ".99.0")
+    with zipfile.ZipFile(folder / f"terraform-provider-{name}_{version}_linux_amd64.zip", "w") as archive:
+        archive.writestr(f"terraform-provider-{name}_v{version}_x5", "#!/bin/sh")
 """
 
 
@@ -237,13 +248,20 @@ def test_installing_at_once_makes_one_mirror_that_is_used_again(tmp_path: Path) 
     assert home.stat().st_mtime_ns == made
 
 
-def test_archive_of_a_real_plugin_is_unpacked_where_terraform_looks_for_it(tmp_path: Path) -> None:
-    folder = tmp_path / HOST / "hashicorp" / "null"
-    folder.mkdir(parents=True)
-    archive = folder / "terraform-provider-null_3.2.4_linux_amd64.zip"
-    with zipfile.ZipFile(archive, "w") as packed:
-        packed.writestr("terraform-provider-null_v3.2.4_x5", "#!/bin/sh\n")
-    unpack(archive)
-    [plugin] = folder.rglob("terraform-provider-*")
-    assert plugin.relative_to(folder).as_posix() == "3.2.4/linux_amd64/terraform-provider-null_v3.2.4_x5"
-    assert plugin.stat().st_mode & 0o111
+def test_real_plugins_are_downloaded_of_both_majors_and_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    stub = tmp_path / "bin" / "terraform"
+    stub.write_text(f"#!{sys.executable}\n{STUB}")
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stub.parent}{os.pathsep}{os.environ['PATH']}")
+    for name, mirror in install(tmp_path / "cache", real=True).items():
+        plugins = mirror.config.parent / name / HOST / "hashicorp" / "google"
+        [plugin] = plugins.rglob("terraform-provider-*")
+        version = f"{VERSIONS[name]['hashicorp/google'].partition('.')[0]}.99.0"
+        assert (
+            plugin.relative_to(plugins).as_posix() == f"{version}/linux_amd64/terraform-provider-google_v{version}_x5"
+        )
+        assert plugin.stat().st_mode & 0o111
+        assert mirror.data is None
