@@ -26,9 +26,9 @@ def terraforms(mirrors: dict[str, Mirror]) -> Iterator[dict[str, Terraform]]:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stand_ins(mirrors: dict[str, Mirror]) -> Iterator[Mirror]:
-    """The newer version of each provider, for all that runs Terraform in this process and below it."""
+    """The newer version of each provider, for all that runs Terraform in this process while tests of one file run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TF_CLI_CONFIG_FILE", str(mirrors["newer"].config))
         yield mirrors["newer"]

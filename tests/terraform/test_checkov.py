@@ -11,6 +11,8 @@ import pytest
 from tests.terraform.checkov_scan import SKIP, checkov_python, failures, skips, table
 from tests.terraform.modules import ALL, MODULES
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # installing it included
+
 HARDENED = re.compile(
     r"\bhardened (turns|makes)\b|\bhardened = true\b"
 )  # a reason that holds for hardened = false alone

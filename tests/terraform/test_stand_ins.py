@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from glacier_prefect.terraform_cli import TerraformCLI
 from tests.terraform.mirror import HOST, REAL, REPOSITORY, VERSIONS, install, schema_of
 from tests.terraform.plugins import Terraform
 
@@ -236,6 +237,14 @@ def test_version_that_is_not_in_the_mirror_is_not_found(terraforms: dict[str, Te
     root(tmp_path, "", "hashicorp/google", version="~> 7.0")
     assert "no available releases match" in terraforms["newer"](tmp_path, "init", code=1)
     assert "google v7.9.0" in terraforms["older"](tmp_path, "init")
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_glacier_finds_them_by_one_variable(tmp_path: Path) -> None:
+    cli = TerraformCLI(root(tmp_path, KEPT, "hashicorp/aws"))
+    cli.init()
+    with cli.plan() as plan:
+        assert len(plan.changes) == 3
 
 
 def test_installing_at_once_makes_one_mirror_that_is_used_again(tmp_path: Path) -> None:
