@@ -195,3 +195,7 @@ def _unpack(archive: Path) -> None:
     for plugin in place.glob(f"{PREFIX}-*"):
         plugin.chmod(0o755)
     archive.unlink()
+
+
+if __name__ == "__main__":  # by hand: `export TF_CLI_CONFIG_FILE=$(python -m tests.terraform.mirror)`
+    print(install()["newer"].config)
