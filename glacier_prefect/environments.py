@@ -381,6 +381,7 @@ def _infrastructure(table: Any, where: str) -> Infrastructure:
         "server": (dict, "a table"),
         "monthly_budget": ((int, float), "a number"),
         "notify": (dict, "a table of e-mail addresses"),
+        "billing_account": (str, "a text"),
     }
     for key, value in table.items():
         if key not in kinds:

@@ -61,6 +61,7 @@ class Infrastructure:
             `auth_string_secret`.
         monthly_budget: Costs in a month, in the account's currency, above which `notify` get an e-mail; none if None.
         notify: E-mail addresses by a name of your choice.
+        billing_account: Who pays in Google Cloud, which a budget there needs, as in "012345-6789AB-CDEF01".
     """
 
     hardened: bool = False
@@ -70,6 +71,7 @@ class Infrastructure:
     server: Mapping[str, Any] = field(default_factory=dict)
     monthly_budget: float | None = None
     notify: Mapping[str, str] = field(default_factory=dict)
+    billing_account: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from glacier_prefect.credentials import Credentials
-    from glacier_prefect.modules import ModuleCall, Needs
+    from glacier_prefect.modules import Infrastructure, ModuleCall, Needs
     from glacier_prefect.providers.cloud_modules import ModuleCalls
     from glacier_prefect.sources.base import Location, Mode, Source
 
@@ -350,6 +350,10 @@ class CloudProvider(Provider):
 
     def bucket_place(self, calls: ModuleCalls) -> Mapping[str, Any]:
         """Return what `location` of a bucket says besides."""
+        return {}
+
+    def budget_place(self, wanted: Infrastructure) -> Mapping[str, str]:
+        """Return what `location` of a budget says besides."""
         return {}
 
     def store_inputs(self, stored: ModuleCall) -> dict[str, Any]:

@@ -73,9 +73,13 @@ class ModuleCalls:
             inputs["pipelines"] = {name: {} for name in self.pool.pipelines}
             calls.append(ModuleCall(name=self.pool_name, source="local/work_pool", inputs=inputs))
         if self.wanted.monthly_budget is not None and self.pool is not None:
-            limit = {"monthly_limit": self.wanted.monthly_budget, "notify": self.wanted.notify}
-            calls.append(self.call("budget", name=f"{self.needs.name}-budget", hardened=None, **limit))
+            calls.append(self.budget(self.wanted.monthly_budget))
         return calls
+
+    def budget(self, limit: float) -> ModuleCall:
+        where = {**self.provider.module_location(), **self.provider.budget_place(self.wanted)}
+        inputs = {"monthly_limit": limit, "notify": self.wanted.notify, "hardened": None}
+        return self.call("budget", name=f"{self.needs.name}-budget", location=where, **inputs)
 
     def identity(self, pipeline: str) -> Reference | None:
         """Return the principal of a pipeline's runs, if the cloud's buckets say what it may do."""

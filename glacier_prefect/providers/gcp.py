@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from glacier_prefect.blocks import Block, Kind, Saved
 from glacier_prefect.credentials.gcp import GCPCredentials
+from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.providers.base import CloudProvider
 from glacier_prefect.sources.base import Sink, Source
 from glacier_prefect.sources.gcs import GCSSink, GCSSource
+
+if TYPE_CHECKING:
+    from glacier_prefect.modules import Infrastructure
 
 CREDENTIALS = Kind(place="prefect_gcp:GcpCredentials", slug="gcp-credentials", extra="gcp")
 BUCKET = Kind(place="prefect_gcp.cloud_storage:GcsBucket", slug="gcs-bucket", extra="gcp")
@@ -95,6 +99,14 @@ class GCPProvider(CloudProvider):
 
     def module_location(self) -> Mapping[str, str]:
         return {"project": self._setting("project_id"), "region": self._setting("region")}
+
+    def budget_place(self, wanted: Infrastructure) -> Mapping[str, str]:
+        if wanted.billing_account is None:
+            raise ConfigurationError(
+                "monthly_budget in Google Cloud needs a billing account.\n"
+                'Hint: write billing_account = "012345-6789AB-CDEF01" beside it.'
+            )
+        return {"billing_account": wanted.billing_account}
 
     def secret(self, name: str) -> str:
         return self._opener(self.credentials).secret(name)

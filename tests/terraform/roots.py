@@ -31,6 +31,7 @@ INFRASTRUCTURE = """
 worker = "service"
 image = "IMAGE"
 monthly_budget = 100
+billing_account = "012345-6789AB-CDEF01"
 network = { public = true }
 server = { api_url = "https://prefect.example.com/api", api_key_secret = "prefect-api-key" }
 notify = { data = "data@example.com" }

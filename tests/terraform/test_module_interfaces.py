@@ -43,7 +43,9 @@ LOCAL_OUTPUTS = {
 # What one cloud has beside these, for the modules of the same cloud that a root calls.
 MORE_OUTPUTS = {
     "azure/secrets": "store",
+    "azure/spark": "workspace_id access_connectors",
     "gcp/identity": "roles",
+    "gcp/spark": "pipeline_settings",
 }
 BOUNDS = r">= \d+\.\d+(\.\d+)?, < \d+\.\d+(\.\d+)?"
 
