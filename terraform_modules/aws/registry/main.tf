@@ -23,10 +23,9 @@ locals {
 
 resource "aws_ecr_repository" "registry" {
   #checkov:skip=CKV_AWS_136:encrypted with the registry's own key; a key of the account costs money and hardened turns it on
-  #checkov:skip=CKV_AWS_51:tags stay with their image unless cloud.mutable_tags says otherwise
   name                 = var.name
   region               = var.location.region
-  image_tag_mutability = var.cloud.mutable_tags ? "MUTABLE" : "IMMUTABLE"
+  image_tag_mutability = "IMMUTABLE"
   force_delete         = var.allow_data_loss
   tags                 = var.labels
 

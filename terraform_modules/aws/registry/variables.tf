@@ -73,9 +73,7 @@ variable "allow_data_loss" {
 }
 
 variable "cloud" {
-  description = "What only AWS has. mutable_tags: whether a tag may be given to another image."
-  type = object({
-    mutable_tags = optional(bool, false)
-  })
-  default = {}
+  description = "What only AWS has: nothing yet."
+  type        = object({})
+  default     = {}
 }

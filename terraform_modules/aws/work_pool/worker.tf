@@ -123,7 +123,6 @@ resource "aws_ecs_task_definition" "worker" {
 }
 
 resource "aws_ecs_service" "worker" {
-  #checkov:skip=CKV_AWS_333:no public address unless cloud.public_address asks for one
   count           = local.service ? 1 : 0
   name            = "worker"
   region          = var.location.region
