@@ -1,5 +1,5 @@
 locals {
-  counted = { for key in ["glacier-project", "glacier-env"] : key => var.labels[key] if contains(keys(var.labels), key) && !var.cloud.whole_account }
+  counted = [for project in [lookup(var.labels, "glacier-project", null)] : format("user:glacier-project$%s", project) if project != null && !var.cloud.whole_account]
   told = {
     "80"       = { type = "ACTUAL", percent = 80 }
     "100"      = { type = "ACTUAL", percent = 100 }
@@ -15,32 +15,12 @@ resource "aws_budgets_budget" "budget" {
   limit_unit   = "USD"
   tags         = var.labels
 
-  # Several tags have to be there all; one filter of values would take either.
-  dynamic "filter_expression" {
-    for_each = length(local.counted) > 1 ? [local.counted] : []
+  dynamic "cost_filter" {
+    for_each = local.counted
 
     content {
-      dynamic "and" {
-        for_each = filter_expression.value
-
-        content {
-          tags {
-            key    = and.key
-            values = [and.value]
-          }
-        }
-      }
-    }
-  }
-
-  dynamic "filter_expression" {
-    for_each = length(local.counted) == 1 ? [local.counted] : []
-
-    content {
-      tags {
-        key    = keys(filter_expression.value)[0]
-        values = values(filter_expression.value)
-      }
+      name   = "TagKeyValue"
+      values = [cost_filter.value]
     }
   }
 

@@ -36,7 +36,7 @@ variable "notify" {
 }
 
 variable "labels" {
-  description = "Tags of the budget. The costs that count are those with the same glacier-project and glacier-env, or all of the account's if there is neither."
+  description = "Tags of the budget. The costs that count are those with the same glacier-project, or all of the account's if there is none."
   type        = map(string)
   default     = {}
 }

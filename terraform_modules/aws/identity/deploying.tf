@@ -114,6 +114,13 @@ locals {
       Resource = "*" # of whatever role
     },
     {
+      Sid       = "NotTheStatesKey"
+      Effect    = "Deny"
+      Action    = ["kms:CreateGrant", "kms:EnableKeyRotation", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:TagResource", "kms:UntagResource", "kms:UpdateKeyDescription"]
+      Resource  = "*" # AWS names it; the module state tags it
+      Condition = { StringEquals = { "aws:ResourceTag/glacier-keeps" = "state" } }
+    },
+    {
       Sid      = "NoValues"
       Effect   = "Deny"
       Action   = ["secretsmanager:BatchGetSecretValue", "secretsmanager:GetSecretValue"]

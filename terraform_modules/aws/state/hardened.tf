@@ -9,7 +9,7 @@ resource "aws_kms_key" "bucket" {
   description             = "Encrypts the states in ${var.name}."
   enable_key_rotation     = true
   deletion_window_in_days = 30
-  tags                    = var.labels
+  tags                    = merge(var.labels, { glacier-keeps = "state" }) # by which identity knows what deploying may not touch
 
   # In the policy of a key, * is that key. The account's administrators manage it; who may use it has that in its own policy.
   policy = jsonencode({

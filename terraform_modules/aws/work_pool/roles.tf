@@ -91,10 +91,12 @@ locals {
     for found in flatten([for image in local.images : regexall("^(?P<account>\\d+)\\.dkr\\.ecr\\.(?P<region>[a-z0-9-]+)\\.amazonaws\\.com(?:\\.cn)?/(?P<name>[^:@]+)", image)]) :
     "arn:${local.partition}:ecr:${found.region}:${found.account}:repository/${found.name}"
   ])
-  started_with = [
-    for name in compact([var.server.api_key_secret, var.server.auth_string_secret]) :
-    startswith(name, "arn:") ? name : "arn:${local.partition}:secretsmanager:${local.in_region}:secret:${name}-??????"
-  ]
+  # By ECS, with the ARN that it is given: one by name is without the ending.
+  started_with = flatten([
+    for name in compact([var.server.api_key_secret, var.server.auth_string_secret]) : startswith(name, "arn:") ? [name] : [
+      for ending in ["", "-??????"] : "arn:${local.partition}:secretsmanager:${local.in_region}:secret:${name}${ending}"
+    ]
+  ])
 
   execution = concat(
     [{

@@ -38,19 +38,20 @@ run "the_projects_costs_count" {
     labels = { glacier-project = "acme", glacier-env = "prod" }
   }
   assert {
-    condition     = toset([for each in aws_budgets_budget.budget.filter_expression[0].and : each.tags[0].key]) == toset(["glacier-project", "glacier-env"])
-    error_message = "Expected what has both tags."
+    condition     = [for each in aws_budgets_budget.budget.cost_filter : [each.name, each.values[0]]] == [["TagKeyValue", "user:glacier-project$acme"]]
+    error_message = "Expected what has the project's tag."
   }
 }
 
-run "one_tag_is_enough" {
+run "all_costs_of_the_account_count_if_asked_for" {
   command = plan
   variables {
     labels = { glacier-project = "acme" }
+    cloud  = { whole_account = true }
   }
   assert {
-    condition     = aws_budgets_budget.budget.filter_expression[0].tags[0].values == tolist(["acme"])
-    error_message = "Expected what has the project's tag."
+    condition     = length(aws_budgets_budget.budget.cost_filter) == 0
+    error_message = "Expected no filter."
   }
 }
 

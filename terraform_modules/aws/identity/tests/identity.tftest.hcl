@@ -198,8 +198,8 @@ run "networks_are_changed_by_their_tag" {
 run "keys_only_where_hardened" {
   command = plan
   assert {
-    condition     = length([for each in aws_iam_policy.part : each if strcontains(each.policy, "kms:")]) == 0
-    error_message = "Expected nothing of KMS."
+    condition     = length(flatten([for each in aws_iam_policy.part : [for statement in jsondecode(each.policy).Statement : statement if statement.Effect == "Allow" && strcontains(jsonencode(statement.Action), "kms:")]])) == 0
+    error_message = "Expected nothing of KMS to be allowed."
   }
 }
 
@@ -266,4 +266,15 @@ run "a_network_without_the_projects_tag_is_refused" {
     labels = {}
   }
   expect_failures = [aws_iam_role.role]
+}
+
+run "the_states_key_is_not_deployings" {
+  command = plan
+  variables {
+    hardened = true
+  }
+  assert {
+    condition     = contains(one([for each in jsondecode(aws_iam_policy.part["deploy-state"].policy).Statement : each.Action if try(each.Sid, "") == "NotTheStatesKey"]), "kms:ScheduleKeyDeletion")
+    error_message = "Expected the deletion of the state's key to be denied."
+  }
 }

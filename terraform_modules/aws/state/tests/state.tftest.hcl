@@ -184,3 +184,15 @@ run "two_dots_are_refused" {
   }
   expect_failures = [var.name]
 }
+
+run "hardened_keeps_its_key_from_deploying" {
+  command = plan
+  variables {
+    hardened = true
+    labels   = { glacier-project = "acme" }
+  }
+  assert {
+    condition     = aws_kms_key.bucket[0].tags == tomap({ glacier-project = "acme", glacier-keeps = "state" })
+    error_message = "Expected the tag by which identity denies changes of the state's key."
+  }
+}

@@ -82,7 +82,7 @@ run "tasks_are_started_with_logs_images_and_prefects_key_only" {
       { Effect = "Allow", Action = ["logs:CreateLogStream", "logs:PutLogEvents"], Resource = ["arn:aws:logs:eu-west-1:123456789012:log-group:/glacier/glacier-acme-prod-pool:log-stream:*"] },
       { Effect = "Allow", Action = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], Resource = ["arn:aws:ecr:eu-west-1:123456789012:repository/acme/flows"] },
       { Effect = "Allow", Action = ["ecr:GetAuthorizationToken"], Resource = "*" },
-      { Effect = "Allow", Action = ["secretsmanager:GetSecretValue"], Resource = ["arn:aws:secretsmanager:eu-west-1:123456789012:secret:key-??????"] },
+      { Effect = "Allow", Action = ["secretsmanager:GetSecretValue"], Resource = ["arn:aws:secretsmanager:eu-west-1:123456789012:secret:key", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:key-??????"] },
     ]
     error_message = "Expected the log group, the image's repository and the key's secret."
   }
