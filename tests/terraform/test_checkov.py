@@ -22,17 +22,16 @@ Findings = set[tuple[str, str]]
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Findings]:
-    """The failed checks of the modules as they are, hardened, and without a skip: one run, since it starts slowly."""
+    """The failed checks of the modules as they are and hardened: one run, since it starts slowly."""
     folder = tmp_path_factory.mktemp("checked")
     _changed(folder / "plain", lambda text: text)
     _changed(folder / "hardened", _hardened)
-    _changed(folder / "unskipped", lambda text: SKIP.sub("#", text))
     (folder / "open").mkdir()
     (folder / "open" / "main.tf").write_text('resource "aws_s3_bucket" "b" { bucket = "demo" }\n')
     failed = failures(checkov_python(), folder)
     return {
         name: {(file.removeprefix(f"{name}/"), check) for file, check in failed if file.startswith(f"{name}/")}
-        for name in ("plain", "hardened", "unskipped", "open")
+        for name in ("plain", "hardened", "open")
     }
 
 
@@ -57,16 +56,6 @@ def test_no_check_fails_without_a_skip(found: dict[str, Findings]) -> None:
 def test_hardened_needs_none_of_the_skips_that_it_is_the_reason_of(found: dict[str, Findings]) -> None:
     failed = sorted(f"{file}: {check}" for file, check in found["hardened"])
     assert not failed, "\n".join(failed)
-
-
-def test_every_skip_is_needed(found: dict[str, Findings]) -> None:
-    skipped = {
-        (file.relative_to(MODULES).as_posix(), check)
-        for file in MODULES.glob("*/*/*.tf")
-        for check, _ in SKIP.findall(file.read_text())
-    }
-    needless = sorted(f"{file}: {check}" for file, check in skipped - found["unskipped"])
-    assert not needless, "\n".join(["These checks pass without their skips:", *needless])
 
 
 def test_hardened_is_turned_on_where_there_is_such_a_variable() -> None:

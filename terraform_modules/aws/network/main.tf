@@ -30,7 +30,6 @@ locals {
 
 resource "aws_vpc" "network" {
   #checkov:skip=CKV2_AWS_12:nothing is put into the default group; to empty it needs rights over groups that the project did not make
-  #checkov:skip=CKV2_AWS_11:a log of connections costs money; hardened turns it on
   count                = local.made ? 1 : 0
   region               = var.location.region
   cidr_block           = var.cidr

@@ -27,7 +27,6 @@ locals {
 
 # Values never pass through Terraform: no version is made here.
 resource "aws_secretsmanager_secret" "secret" {
-  #checkov:skip=CKV_AWS_149:encrypted with the store's own key; a key of the account costs money and hardened turns it on
   #checkov:skip=CKV2_AWS_57:values are put in by people, and only they know how to change them
   for_each                = local.stored
   name                    = each.value

@@ -57,8 +57,6 @@ resource "aws_ecs_cluster_capacity_providers" "pool" {
 }
 
 resource "aws_cloudwatch_log_group" "pool" {
-  #checkov:skip=CKV_AWS_158:encrypted with the service's own key; a key of the account costs money and hardened turns it on
-  #checkov:skip=CKV_AWS_338:a year of logs costs money; hardened turns it on
   name              = local.log_group
   region            = var.location.region
   retention_in_days = var.hardened ? max(365, var.cloud.log_days) : var.cloud.log_days

@@ -69,7 +69,6 @@ resource "aws_iam_role_policy" "worker" {
 }
 
 resource "aws_ecs_task_definition" "worker" {
-  #checkov:skip=CKV_AWS_336:Prefect writes to its home folder
   count                    = local.service ? 1 : 0
   family                   = local.worker_name
   region                   = var.location.region

@@ -20,7 +20,6 @@ resource "azurerm_container_registry" "registry" {
   #checkov:skip=CKV_AZURE_164:azurerm 5 has no trust policy any more, and Azure ends it
   #checkov:skip=CKV_AZURE_165:the arguments of georeplications differ between azurerm 4 and 5
   #checkov:skip=CKV_AZURE_166:nobody could pull an image until a scanner of one's own has let it out of quarantine
-  #checkov:skip=CKV_AZURE_167:hardened turns it on
   #checkov:skip=CKV_AZURE_233:hardened turns it on
   #checkov:skip=CKV_AZURE_237:hardened turns it on
   name                = var.name

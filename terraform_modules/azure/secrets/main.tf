@@ -21,8 +21,6 @@ locals {
 
 # The place and the rights. Values are put in by people, and are never Terraform's.
 resource "azurerm_key_vault" "secrets" {
-  #checkov:skip=CKV_AZURE_189:people put values in from where they are; closed by cloud.public_endpoint = false
-  #checkov:skip=CKV_AZURE_109:as CKV_AZURE_189; denied to all but cloud.allowed_ips if some are given
   #checkov:skip=CKV2_AZURE_32:private endpoints cost money; the module network makes them
   count               = local.makes ? 1 : 0
   name                = local.vault

@@ -16,7 +16,6 @@ locals {
 
 # Azure's Spark is Databricks. Cluster policies and what is in the workspace are another module's.
 resource "azurerm_databricks_workspace" "spark" {
-  #checkov:skip=CKV_AZURE_158:flows submit from where they run, by Entra's tokens; closed by cloud.public_endpoint = false
   #checkov:skip=CKV2_AZURE_48:encrypted by keys of Microsoft; nothing of Glacier is kept in the workspace's own store
   name                = var.name
   resource_group_name = var.location.resource_group

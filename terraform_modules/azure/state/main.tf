@@ -9,7 +9,6 @@ locals {
 
 resource "azurerm_storage_account" "state" {
   #checkov:skip=CKV_AZURE_33:no queue is used
-  #checkov:skip=CKV2_AZURE_1:encrypted by keys of Microsoft; one's own by cloud.customer_key
   #checkov:skip=CKV2_AZURE_33:private endpoints cost money; the module network makes them
   #checkov:skip=CKV_AZURE_59:deployments from elsewhere reach it by Entra's tokens; closed by cloud.public_endpoint = false
   #checkov:skip=CKV_AZURE_35:as CKV_AZURE_59; denied to all but cloud.allowed_ips if some are given

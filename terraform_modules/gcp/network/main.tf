@@ -18,7 +18,6 @@ resource "google_compute_network" "network" {
 
 # Machines in it have no public address and reach Google's services nevertheless.
 resource "google_compute_subnetwork" "private" {
-  #checkov:skip=CKV_GCP_26:logs of all connections cost money, so they come with hardened = true
   count                    = local.made
   project                  = var.location.project
   region                   = var.location.region

@@ -14,7 +14,6 @@ locals {
 }
 
 resource "google_artifact_registry_repository" "images" {
-  #checkov:skip=CKV_GCP_84:an own key costs money, so it comes with hardened = true
   project       = var.location.project
   location      = var.location.region
   repository_id = var.name
