@@ -1,9 +1,11 @@
 locals {
+  # Azure takes letters and digits in the name of a rule; a hash keeps containers apart.
+  words = { for name in keys(var.buckets) : name => strcontains(name, "-") ? "${replace(name, "-", "")}${substr(sha256(name), 0, 6)}" : name }
   rules_of = merge([
     for name, bucket in var.buckets : {
-      "${name}-exchange"     = { bucket = name, days = bucket.lifecycle_days.exchange, current = true, below = [".glacier/cache/", ".glacier/exchange/"] }
-      "${name}-uploads"      = { bucket = name, days = bucket.lifecycle_days.uploads, current = true, below = [".glacier/writes/"] }
-      "${name}-old-versions" = { bucket = name, days = bucket.lifecycle_days.old_versions, current = false, below = [""] }
+      "${local.words[name]}Exchange"    = { bucket = name, days = bucket.lifecycle_days.exchange, current = true, below = [".glacier/cache/", ".glacier/exchange/"] }
+      "${local.words[name]}Uploads"     = { bucket = name, days = bucket.lifecycle_days.uploads, current = true, below = [".glacier/writes/"] }
+      "${local.words[name]}OldVersions" = { bucket = name, days = bucket.lifecycle_days.old_versions, current = false, below = [""] }
     }
   ]...)
 
@@ -19,7 +21,7 @@ locals {
   rules = merge([
     for rule, each in local.rules_of : {
       for index, prefixes in chunklist(local.prefixes[rule], 10) :
-      index == 0 ? rule : "${rule}-${index}" => { days = each.days, current = each.current, prefixes = prefixes }
+      index == 0 ? rule : "${rule}${index}" => { days = each.days, current = each.current, prefixes = prefixes }
     }
   ]...)
 }

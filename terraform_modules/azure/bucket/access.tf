@@ -8,10 +8,11 @@ locals {
     read  = ["${local.blobs}/read"] # lists too
     write = ["${local.blobs}/read", "${local.blobs}/write", "${local.blobs}/add/action", "${local.blobs}/delete"]
   }
+  roles_id = "${regex("^/subscriptions/[^/]+", local.role_group)}/providers/Microsoft.Authorization/roleDefinitions"
   role_ids = {
     for verb, actions in local.actions : verb => try(
       coalesce(var.cloud.roles[verb]),
-      "/subscriptions/${data.azurerm_client_config.current.subscription_id}/providers/Microsoft.Authorization/roleDefinitions/${uuidv5("url", "${var.cloud.shared_roles ? "${local.group_id}/glacier" : local.id}/${verb}")}"
+      "${local.roles_id}/${uuidv5("url", "${var.cloud.shared_roles ? "${local.role_group}/glacier" : local.id}/${verb}")}"
     )
   }
 
@@ -77,8 +78,8 @@ resource "azurerm_role_definition" "access" {
   name               = "glacier ${local.account}/${var.name} ${each.key}"
   description        = "Objects of the container ${var.name}: ${each.key}, without any right to manage it."
   role_definition_id = uuidv5("url", "${local.id}/${each.key}")
-  scope              = local.group_id
-  assignable_scopes  = [local.group_id]
+  scope              = local.role_group
+  assignable_scopes  = [local.role_group]
 
   permissions {
     data_actions = local.actions[each.key]

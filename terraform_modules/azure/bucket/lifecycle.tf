@@ -3,10 +3,11 @@ locals {
 
   # Glacier's own folders are at the root of a container, and beside what is written.
   folders = setunion([""], flatten([for writer in values(var.writers) : [for each in writer.prefixes : each if endswith(each, "/")]]))
+  # Azure takes letters and digits in the name of a rule.
   rules_of = {
-    exchange     = { days = var.lifecycle_days.exchange, current = true, below = [".glacier/cache/", ".glacier/exchange/"] }
-    uploads      = { days = var.lifecycle_days.uploads, current = true, below = [".glacier/writes/"] }
-    old-versions = { days = var.lifecycle_days.old_versions, current = false, below = [""] }
+    exchange    = { days = var.lifecycle_days.exchange, current = true, below = [".glacier/cache/", ".glacier/exchange/"] }
+    uploads     = { days = var.lifecycle_days.uploads, current = true, below = [".glacier/writes/"] }
+    oldVersions = { days = var.lifecycle_days.old_versions, current = false, below = [""] }
   }
   prefixes = {
     for rule, each in local.rules_of : rule => [
@@ -18,7 +19,7 @@ locals {
   rules = merge([
     for rule, each in local.rules_of : {
       for index, prefixes in chunklist(local.prefixes[rule], 10) :
-      index == 0 ? rule : "${rule}-${index}" => { days = each.days, current = each.current, prefixes = prefixes }
+      index == 0 ? rule : "${rule}${index}" => { days = each.days, current = each.current, prefixes = prefixes }
     }
   ]...)
 }

@@ -8,9 +8,11 @@ locals {
   letters       = substr(replace(var.name, "-", ""), 0, 18)
   account       = local.makes_account ? coalesce(var.cloud.account, "${local.letters}${local.digits}") : basename(var.location.account)
   account_id    = local.makes_account ? "${local.group_id}/providers/Microsoft.Storage/storageAccounts/${local.account}" : var.location.account
-  id            = "${local.account_id}/blobServices/default/containers/${var.name}"
-  copy          = "${local.letters}${substr(sha256("${local.group_id}/${var.name}/copy"), 0, 6)}"
-  closed        = !var.cloud.public_endpoint || length(var.cloud.allowed_ips) > 0
+  # roles are of the account's resource group, which may be another
+  role_group = regex("^/subscriptions/[^/]+/resourceGroups/[^/]+", local.account_id)
+  id         = "${local.account_id}/blobServices/default/containers/${var.name}"
+  copy       = "${local.letters}${substr(sha256("${local.group_id}/${var.name}/copy"), 0, 6)}"
+  closed     = !var.cloud.public_endpoint || length(var.cloud.allowed_ips) > 0
 }
 
 resource "azurerm_storage_account" "account" {

@@ -18,6 +18,7 @@ locals {
       read = concat(local.logs.read, [
         "Microsoft.Storage/storageAccounts/blobServices/containers/read",
         "Microsoft.Storage/storageAccounts/blobServices/read",
+        "Microsoft.Storage/storageAccounts/fileServices/read", # of which the provider asks too
         "Microsoft.Storage/storageAccounts/managementPolicies/read",
         "Microsoft.Storage/storageAccounts/objectReplicationPolicies/read",
         "Microsoft.Storage/storageAccounts/read",

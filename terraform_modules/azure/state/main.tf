@@ -85,7 +85,7 @@ resource "azurerm_storage_management_policy" "lifecycle" {
   storage_account_id = azurerm_storage_account.state.id
 
   rule {
-    name    = "old-versions"
+    name    = "oldVersions"
     enabled = true
 
     filters {

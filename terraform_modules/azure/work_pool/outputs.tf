@@ -18,7 +18,7 @@ output "job_variables" {
     { env = var.env },
     local.on_aci ? { resource_group_name = var.location.resource_group, subscription_id = local.subscription_id } : null,
     local.on_aci && var.image != null ? { image = var.image } : null,
-    local.on_aci && var.network != null ? { subnet_ids = slice(try(var.network.subnets, []), 0, 1) } : null,
+    local.on_aci && var.network != null ? { subnet_ids = [local.subnet] } : null,
   )
   depends_on = [azurerm_role_assignment.start, azurerm_role_assignment.identity]
 }

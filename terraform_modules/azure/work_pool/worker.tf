@@ -2,7 +2,7 @@
 
 locals {
   service          = var.worker == "service"
-  starts           = local.service || var.cloud.worker_identity != null
+  starts           = local.on_aci && (local.service || var.cloud.worker_identity != null)
   worker_principal = local.service ? format("%s", one(azurerm_user_assigned_identity.worker[*].principal_id)) : var.cloud.worker_identity
 
   makes_roles = !var.cloud.shared_roles
@@ -13,7 +13,8 @@ locals {
   identity_role = "${local.roles_id}/f1a07417-d97a-45cb-824c-7a7467783830" # Managed Identity Operator
   secret_role   = "${local.roles_id}/4633458b-17de-408a-b874-0445c86b69e6" # Key Vault Secrets User
 
-  subnets = var.network == null ? {} : { for index, id in var.network.subnets : tostring(index) => id }
+  subnet     = try(var.network.subnets[0], null) # a container group takes one
+  join_scope = try(regex("^/subscriptions/[^/]+/resourceGroups/[^/]+", local.subnet), local.group_id)
   secrets = {
     for variable, name in { PREFECT_API_KEY = var.server.api_key_secret, PREFECT_API_AUTH_STRING = var.server.auth_string_secret } :
     variable => name if name != null
@@ -100,13 +101,12 @@ resource "azurerm_role_assignment" "identity" {
 }
 
 resource "azurerm_role_definition" "join" {
-  count              = local.starts && length(local.subnets) > 0 && local.makes_roles && try(var.cloud.roles.join, null) == null ? 1 : 0
+  count              = local.starts && var.network != null && local.makes_roles && try(var.cloud.roles.join, null) == null ? 1 : 0
   name               = "glacier ${var.location.resource_group}/${var.name} join"
   description        = "Puts container groups into a subnet, as the worker of the Prefect work pool ${var.name} does."
   role_definition_id = uuidv5("url", "${local.group_id}/${var.name}/join")
-  scope              = local.group_id
-  # the subnets may be in another resource group
-  assignable_scopes = distinct([for id in values(local.subnets) : regex("^/subscriptions/[^/]+/resourceGroups/[^/]+", id)])
+  scope              = local.join_scope # the network may be in another resource group
+  assignable_scopes  = [local.join_scope]
 
   permissions {
     actions = ["Microsoft.Network/virtualNetworks/subnets/join/action", "Microsoft.Network/virtualNetworks/subnets/read"]
@@ -114,9 +114,9 @@ resource "azurerm_role_definition" "join" {
 }
 
 resource "azurerm_role_assignment" "join" {
-  for_each           = local.starts ? local.subnets : {}
-  name               = uuidv5("url", "${local.group_id}/${var.name}/worker/subnet/${each.key}")
-  scope              = each.value
+  count              = local.starts && var.network != null ? 1 : 0
+  name               = uuidv5("url", "${local.group_id}/${var.name}/worker/subnet")
+  scope              = local.subnet
   role_definition_id = local.join_role
   principal_id       = local.worker_principal
   principal_type     = "ServicePrincipal"
@@ -147,7 +147,7 @@ resource "azurerm_container_group" "worker" {
   os_type         = "Linux"
   restart_policy  = "Always"
   ip_address_type = var.network == null ? "None" : "Private"
-  subnet_ids      = var.network == null ? null : slice(var.network.subnets, 0, 1) # Azure takes one
+  subnet_ids      = var.network == null ? null : [local.subnet]
 
   identity {
     type         = "UserAssigned"

@@ -71,9 +71,9 @@ run "what_is_temporary_expires" {
       for rule in azurerm_storage_management_policy.lifecycle[0].rule :
       rule.name => { days = rule.actions[0].base_blob[*].delete_after_days_since_modification_greater_than, below = rule.filters[0].prefix_match }
       }) == jsonencode({
-      raw-exchange     = { days = [7], below = ["raw/.glacier/cache/", "raw/.glacier/exchange/"] }
-      raw-uploads      = { days = [2], below = ["raw/.glacier/writes/"] }
-      raw-old-versions = { days = [], below = ["raw/"] }
+      rawExchange    = { days = [7], below = ["raw/.glacier/cache/", "raw/.glacier/exchange/"] }
+      rawUploads     = { days = [2], below = ["raw/.glacier/writes/"] }
+      rawOldVersions = { days = [], below = ["raw/"] }
     })
     error_message = "Expected the exchange after 7 days, unpublished writes after 2, and nothing else of what is current."
   }
@@ -85,7 +85,7 @@ run "old_versions_expire" {
     buckets = { raw = { lifecycle_days = { old_versions = 14 } } }
   }
   assert {
-    condition     = one([for rule in azurerm_storage_management_policy.lifecycle[0].rule : rule.actions[0].version[0].delete_after_days_since_creation if rule.name == "raw-old-versions"]) == 14
+    condition     = one([for rule in azurerm_storage_management_policy.lifecycle[0].rule : rule.actions[0].version[0].delete_after_days_since_creation if rule.name == "rawOldVersions"]) == 14
     error_message = "Expected old versions to go after the days given."
   }
 }
@@ -96,7 +96,7 @@ run "folders_that_are_written_to_have_temporary_files_too" {
     buckets = { raw = { folders = ["orders/"] } }
   }
   assert {
-    condition     = one([for rule in azurerm_storage_management_policy.lifecycle[0].rule : rule.filters[0].prefix_match if rule.name == "raw-uploads"]) == toset(["raw/.glacier/writes/", "raw/orders/.glacier/writes/"])
+    condition     = one([for rule in azurerm_storage_management_policy.lifecycle[0].rule : rule.filters[0].prefix_match if rule.name == "rawUploads"]) == toset(["raw/.glacier/writes/", "raw/orders/.glacier/writes/"])
     error_message = "Expected unpublished writes beside what is written to expire."
   }
 }
@@ -109,6 +109,17 @@ run "ten_prefixes_are_in_a_rule" {
   assert {
     condition     = alltrue([for rule in azurerm_storage_management_policy.lifecycle[0].rule : length(rule.filters[0].prefix_match) <= 10]) && length(azurerm_storage_management_policy.lifecycle[0].rule) == 6
     error_message = "Expected that rules are split where Azure takes no more prefixes."
+  }
+}
+
+run "rules_have_names_that_azure_takes" {
+  command = plan
+  variables {
+    buckets = { "raw-data" = {}, rawdata = {} }
+  }
+  assert {
+    condition     = length(azurerm_storage_management_policy.lifecycle[0].rule) == 6 && alltrue([for rule in azurerm_storage_management_policy.lifecycle[0].rule : can(regex("^[0-9A-Za-z]+$", rule.name))])
+    error_message = "Expected letters and digits, and rules for both containers."
   }
 }
 

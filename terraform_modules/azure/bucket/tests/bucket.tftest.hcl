@@ -236,6 +236,18 @@ run "roles_that_exist_are_taken" {
   }
 }
 
+run "roles_are_of_the_accounts_resource_group" {
+  command = plan
+  variables {
+    location = { region = "westeurope", resource_group = "shop", account = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/hub/providers/Microsoft.Storage/storageAccounts/hubdata" }
+    readers  = { daily = { identity = "00000000-0000-0000-0000-00000000000a" } }
+  }
+  assert {
+    condition     = azurerm_role_definition.access["read"].assignable_scopes == tolist(["/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/hub"])
+    error_message = "Expected roles that can be assigned where the account is."
+  }
+}
+
 run "roles_of_the_resource_group_are_taken" {
   command = plan
   variables {
@@ -324,9 +336,9 @@ run "account_of_its_own_lets_what_is_temporary_expire" {
       for rule in azurerm_storage_management_policy.lifecycle[0].rule :
       rule.name => { days = rule.actions[0].version[0].delete_after_days_since_creation, below = rule.filters[0].prefix_match }
       }) == jsonencode({
-      exchange     = { days = 7, below = ["raw/.glacier/cache/", "raw/.glacier/exchange/", "raw/orders/.glacier/cache/", "raw/orders/.glacier/exchange/"] }
-      uploads      = { days = 2, below = ["raw/.glacier/writes/", "raw/orders/.glacier/writes/"] }
-      old-versions = { days = 30, below = ["raw/"] }
+      exchange    = { days = 7, below = ["raw/.glacier/cache/", "raw/.glacier/exchange/", "raw/orders/.glacier/cache/", "raw/orders/.glacier/exchange/"] }
+      uploads     = { days = 2, below = ["raw/.glacier/writes/", "raw/orders/.glacier/writes/"] }
+      oldVersions = { days = 30, below = ["raw/"] }
     })
     error_message = "Expected the exchange, unpublished writes and old versions to expire."
   }
@@ -338,7 +350,7 @@ run "what_is_current_stays" {
     location = { region = "westeurope", resource_group = "shop" }
   }
   assert {
-    condition     = one([for rule in azurerm_storage_management_policy.lifecycle[0].rule : length(rule.actions[0].base_blob) if rule.name == "old-versions"]) == 0
+    condition     = one([for rule in azurerm_storage_management_policy.lifecycle[0].rule : length(rule.actions[0].base_blob) if rule.name == "oldVersions"]) == 0
     error_message = "Expected that no rule for the whole container deletes what is current."
   }
 }

@@ -203,8 +203,20 @@ run "a_worker_in_a_network_may_join_its_subnet" {
     network = { subnets = ["/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/net/providers/Microsoft.Network/virtualNetworks/shop/subnets/runs"] }
   }
   assert {
-    condition     = endswith(azurerm_role_assignment.join["0"].scope, "/subnets/runs") && azurerm_role_definition.join[0].assignable_scopes == tolist(["/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/net"])
+    condition     = endswith(azurerm_role_assignment.join[0].scope, "/subnets/runs") && azurerm_role_definition.join[0].assignable_scopes == tolist(["/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/net"])
     error_message = "Expected the right to join this subnet."
+  }
+}
+
+run "a_worker_of_another_kind_may_start_no_container_group" {
+  command = plan
+  variables {
+    type  = "process"
+    cloud = { worker_identity = "00000000-0000-0000-0000-00000000000e" }
+  }
+  assert {
+    condition     = length(azurerm_role_assignment.start) == 0
+    error_message = "Expected no right that a worker of processes does not need."
   }
 }
 
