@@ -4,7 +4,7 @@ locals {
   }
 
   # A bucket in two regions is placed on their continent; its key has to be there too.
-  continent    = { us = "US", europe = "EU", asia = "ASIA" }[split("-", try(var.replica.region, "us-"))[0]]
+  continent    = lookup({ europe = "EU", asia = "ASIA" }, split("-", try(var.replica.region, "us-"))[0], "US")
   location     = var.replica == null ? upper(var.location.region) : local.continent
   key_location = var.replica == null ? var.location.region : split("-", var.replica.region)[0]
 
@@ -103,6 +103,17 @@ resource "google_storage_bucket" "bucket" {
     action { type = "AbortIncompleteMultipartUpload" }
     condition {
       age = var.lifecycle_days.uploads
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = var.replica == null ? true : split("-", var.replica.region)[0] == split("-", var.location.region)[0] && var.replica.region != var.location.region
+      error_message = "replica.region is another region of the continent of location.region: Google pairs regions within us, europe or asia."
+    }
+    precondition {
+      condition     = !local.makes_logs || length(var.name) <= 58
+      error_message = "A hardened bucket has a name of at most 58 characters, since its access logs go to NAME-logs: Google takes 63."
     }
   }
 

@@ -63,8 +63,8 @@ variable "replica" {
   default = null
 
   validation {
-    condition     = var.replica == null ? true : can(regex("^(us|europe|asia)-", var.replica.region)) && split("-", var.replica.region)[0] == split("-", var.location.region)[0] && var.replica.region != var.location.region
-    error_message = "replica.region is another region of the continent of location.region; Google pairs regions within us, europe or asia."
+    condition     = var.replica == null ? true : can(regex("^(us|europe|asia)-", var.replica.region))
+    error_message = "replica.region is a region in us, europe or asia, within which Google pairs regions."
   }
 }
 
@@ -78,11 +78,6 @@ variable "hardened" {
   description = "What costs money: a key of your own that is replaced every 90 days, logs of each access, and deleted objects that can be restored for 7 days."
   type        = bool
   default     = false
-
-  validation {
-    condition     = !var.hardened || length(var.name) <= 58
-    error_message = "A hardened bucket has a name of at most 58 characters, since its access logs go to NAME-logs."
-  }
 }
 
 variable "allow_data_loss" {

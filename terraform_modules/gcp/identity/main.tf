@@ -69,6 +69,13 @@ resource "google_iam_workload_identity_pool" "github" {
   workload_identity_pool_id = "${local.base}-github"
   display_name              = substr(local.base, 0, 32)
   description               = local.description
+
+  lifecycle {
+    precondition {
+      condition     = !var.cloud.account_policies || local.project != var.location.project
+      error_message = "cloud.account_policies needs cloud.project, another project than location.project: in the same one deploy could say who may become deploy."
+    }
+  }
 }
 
 resource "google_iam_workload_identity_pool_provider" "github" {

@@ -108,11 +108,6 @@ variable "cloud" {
   default = {}
 
   validation {
-    condition     = !var.cloud.account_policies || (var.cloud.project != null && var.cloud.project != var.location.project)
-    error_message = "cloud.account_policies needs cloud.project, another project than location.project: in the same one deploy could say who may become deploy."
-  }
-
-  validation {
     condition     = var.cloud.repository_id == null ? true : can(regex("^[0-9]+$", var.cloud.repository_id))
     error_message = "cloud.repository_id is a number."
   }

@@ -37,6 +37,13 @@ resource "google_secret_manager_secret" "secret" {
     }
   }
 
+  lifecycle {
+    precondition {
+      condition     = length(each.value) <= 255
+      error_message = "Google takes a secret's name of at most 255 characters, the prefix included."
+    }
+  }
+
   depends_on = [google_kms_crypto_key_iam_member.secrets]
 }
 
@@ -46,6 +53,13 @@ resource "google_secret_manager_secret_iam_member" "reader" {
   secret_id = google_secret_manager_secret.secret[each.value.name].secret_id
   role      = "roles/secretmanager.secretAccessor"
   member    = each.value.identity
+
+  lifecycle {
+    precondition {
+      condition     = contains(var.names, each.value.name)
+      error_message = "readers[].names has ${each.value.name}, which is not in names."
+    }
+  }
 }
 
 # What hardened turns on: a key.

@@ -14,8 +14,8 @@ variable "prefix" {
   default     = ""
 
   validation {
-    condition     = can(regex("^[A-Za-z0-9_-]*$", var.prefix)) && alltrue([for name in var.names : length(var.prefix) + length(name) <= 255])
-    error_message = "Google takes a secret's name of 1 to 255 letters, digits, - and _, the prefix included."
+    condition     = can(regex("^[A-Za-z0-9_-]*$", var.prefix))
+    error_message = "Google takes letters, digits, - and _ in a secret's name, the prefix included."
   }
 }
 
@@ -34,11 +34,6 @@ variable "readers" {
     names    = set(string)
   }))
   default = {}
-
-  validation {
-    condition     = alltrue([for reader in var.readers : length(setsubtract(reader.names, var.names)) == 0])
-    error_message = "readers[].names has secrets that are not in names."
-  }
 }
 
 variable "labels" {

@@ -55,6 +55,13 @@ resource "google_storage_bucket" "state" {
     }
   }
 
+  lifecycle {
+    precondition {
+      condition     = !local.makes_logs || length(var.name) <= 58
+      error_message = "A hardened bucket has a name of at most 58 characters, since its access logs go to NAME-logs: Google takes 63."
+    }
+  }
+
   depends_on = [google_kms_crypto_key_iam_member.storage]
 }
 

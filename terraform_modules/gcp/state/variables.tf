@@ -31,11 +31,6 @@ variable "hardened" {
   description = "What costs money: a key of your own that is replaced every 90 days, and logs of each access."
   type        = bool
   default     = false
-
-  validation {
-    condition     = !var.hardened || length(var.name) <= 58
-    error_message = "A hardened state has a name of at most 58 characters, since its access logs go to NAME-logs."
-  }
 }
 
 variable "allow_data_loss" {

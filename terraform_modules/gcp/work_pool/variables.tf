@@ -28,16 +28,6 @@ variable "worker" {
     condition     = contains(["none", "service"], var.worker)
     error_message = "worker is none or service."
   }
-
-  validation {
-    condition     = var.worker == "none" || !endswith(var.type, ":push")
-    error_message = "The runs of a push pool are started by Prefect Cloud: it has no worker."
-  }
-
-  validation {
-    condition     = var.worker == "none" || var.server.api_url != null
-    error_message = "A worker has to know its server: set server.api_url."
-  }
 }
 
 variable "env" {
@@ -127,10 +117,5 @@ variable "cloud" {
   validation {
     condition     = can(cidrhost(var.cloud.connector_cidr, 0)) && endswith(var.cloud.connector_cidr, "/28")
     error_message = "cloud.connector_cidr is a range of 16 addresses, as in 10.42.4.0/28."
-  }
-
-  validation {
-    condition     = var.worker == "none" || var.cloud.worker_identity == null ? true : can(regex("^serviceAccount:[^@]+@[^@]+\\.iam\\.gserviceaccount\\.com$", var.cloud.worker_identity))
-    error_message = "A worker in Cloud Run runs as a service account: cloud.worker_identity is as in serviceAccount:worker@my-project.iam.gserviceaccount.com."
   }
 }

@@ -65,6 +65,21 @@ resource "google_cloud_run_v2_worker_pool" "worker" {
     }
   }
 
+  lifecycle {
+    precondition {
+      condition     = !endswith(var.type, ":push")
+      error_message = "The runs of a push pool are started by Prefect Cloud: it has no worker."
+    }
+    precondition {
+      condition     = var.server.api_url != null
+      error_message = "A worker has to know its server: set server.api_url."
+    }
+    precondition {
+      condition     = startswith(local.worker, "serviceAccount:")
+      error_message = "A worker in Cloud Run runs as a service account: cloud.worker_identity is as in serviceAccount:worker@my-project.iam.gserviceaccount.com."
+    }
+  }
+
   # It stops at once if it may not read its key, or start what it finds.
   depends_on = [google_secret_manager_secret_iam_member.server, google_project_iam_member.worker, google_service_account_iam_member.acts_as]
 }

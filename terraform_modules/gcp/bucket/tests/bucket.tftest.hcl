@@ -308,7 +308,7 @@ run "a_replica_on_another_continent_is_refused" {
   variables {
     replica = { region = "us-east1" }
   }
-  expect_failures = [var.replica]
+  expect_failures = [google_storage_bucket.bucket]
 }
 
 run "a_replica_in_the_same_region_is_refused" {
@@ -316,7 +316,7 @@ run "a_replica_in_the_same_region_is_refused" {
   variables {
     replica = { region = "europe-west1" }
   }
-  expect_failures = [var.replica]
+  expect_failures = [google_storage_bucket.bucket]
 }
 
 run "a_short_name_is_refused" {
@@ -367,7 +367,7 @@ run "a_name_too_long_for_its_logs_is_refused" {
     name     = "a23456789-123456789-123456789-123456789-123456789-123456789"
     hardened = true
   }
-  expect_failures = [var.hardened]
+  expect_failures = [google_storage_bucket.bucket]
 }
 
 run "half_days_are_refused" {
@@ -376,4 +376,12 @@ run "half_days_are_refused" {
     lifecycle_days = { exchange = 0.5 }
   }
   expect_failures = [var.lifecycle_days]
+}
+
+run "a_replica_where_google_pairs_no_regions_is_refused" {
+  command = plan
+  variables {
+    replica = { region = "me-west1" }
+  }
+  expect_failures = [var.replica]
 }

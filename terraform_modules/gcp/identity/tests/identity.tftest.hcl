@@ -217,7 +217,7 @@ run "policies_of_accounts_in_the_same_project_are_refused" {
   variables {
     cloud = { account_policies = true }
   }
-  expect_failures = [var.cloud]
+  expect_failures = [google_iam_workload_identity_pool.github]
 }
 
 run "what_is_not_among_the_kinds_may_not_be_made" {

@@ -135,5 +135,5 @@ run "a_reader_of_an_unknown_secret_is_refused" {
   variables {
     readers = { daily = { identity = "serviceAccount:daily@acme-prod.iam.gserviceaccount.com", names = ["OTHER"] } }
   }
-  expect_failures = [var.readers]
+  expect_failures = [google_secret_manager_secret_iam_member.reader]
 }

@@ -117,5 +117,5 @@ run "a_name_too_long_for_its_logs_is_refused" {
     name     = "a23456789-123456789-123456789-123456789-123456789-123456789"
     hardened = true
   }
-  expect_failures = [var.hardened]
+  expect_failures = [google_storage_bucket.state]
 }

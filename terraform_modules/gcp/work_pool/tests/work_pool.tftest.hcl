@@ -313,13 +313,13 @@ run "a_worker_of_a_push_pool_is_refused" {
     worker = "service"
     server = { api_url = "https://api.prefect.cloud/api" }
   }
-  expect_failures = [var.worker]
+  expect_failures = [google_cloud_run_v2_worker_pool.worker]
 }
 
 run "a_worker_without_a_server_is_refused" {
   command = plan
   variables { worker = "service" }
-  expect_failures = [var.worker]
+  expect_failures = [google_cloud_run_v2_worker_pool.worker]
 }
 
 run "a_name_that_prefect_refuses_is_refused" {
@@ -334,4 +334,20 @@ run "a_connector_of_another_size_is_refused" {
     cloud = { connector_cidr = "10.42.4.0/24" }
   }
   expect_failures = [var.cloud]
+}
+
+run "a_worker_that_is_no_service_account_is_refused" {
+  command = plan
+  variables {
+    worker = "service"
+    server = { api_url = "https://prefect.example.com/api" }
+    cloud  = { worker_identity = "group:data@example.com" }
+  }
+  expect_failures = [google_cloud_run_v2_worker_pool.worker]
+}
+
+run "another_kind_of_worker_is_refused" {
+  command = plan
+  variables { worker = "vm" }
+  expect_failures = [var.worker]
 }
