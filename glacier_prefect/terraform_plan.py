@@ -16,7 +16,21 @@ SENSITIVE = "(sensitive value)"
 
 # Resource types that hold data. A `terraform_data` that does says so itself, by `holds_data = true` in its input.
 DATA_TYPES = frozenset(
-    ["aws_s3_bucket", "azurerm_storage_account", "azurerm_storage_container", "google_storage_bucket"]
+    [
+        "aws_ecr_repository",
+        "aws_kms_key",  # what it has encrypted cannot be read without it
+        "aws_s3_bucket",
+        "aws_secretsmanager_secret",
+        "azurerm_container_registry",
+        "azurerm_key_vault",
+        "azurerm_storage_account",
+        "azurerm_storage_container",
+        "databricks_volume",
+        "google_artifact_registry_repository",
+        "google_kms_crypto_key",
+        "google_secret_manager_secret",
+        "google_storage_bucket",
+    ]
 )
 
 
