@@ -13,10 +13,11 @@ locals {
   key        = local.makes_key ? google_kms_crypto_key.own[0].id : var.cloud.kms_key
   log_bucket = local.makes_logs ? google_storage_bucket.logs[0].name : var.cloud.log_bucket
 
-  # Sinks stage beside their target, so what they left unpublished may be in each folder that is written to.
-  written   = toset(flatten([for each in var.writers : [for prefix in each.prefixes : join("", regexall("^.*/", prefix))]]))
-  temporary = [".glacier/exchange/", ".glacier/cache/"]
-  unwritten = [for folder in setunion([""], local.written) : "${folder}.glacier/writes/"]
+  # Sinks stage beside their target, and an exchange may be below any folder: so these are wherever somebody writes.
+  written   = toset(flatten([for each in var.writers : [for prefix in each.prefixes : join("", regexall("^.*/", split(".glacier/", prefix)[0]))]]))
+  own       = [for folder in setunion([""], local.written) : "${folder}.glacier/"]
+  temporary = flatten([for folder in local.own : ["${folder}exchange/", "${folder}cache/"]])
+  unwritten = [for folder in local.own : "${folder}writes/"]
 }
 
 resource "google_storage_bucket" "bucket" {

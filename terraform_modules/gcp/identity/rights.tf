@@ -204,7 +204,7 @@ locals {
     }
     spark_submit = {
       kind        = "spark"
-      permissions = ["dataproc.batches.create", "dataproc.batches.get", "dataproc.operations.cancel"]
+      permissions = ["dataproc.batches.cancel", "dataproc.batches.create", "dataproc.batches.get", "dataproc.operations.cancel"]
     }
   }
 }

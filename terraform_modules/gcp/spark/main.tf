@@ -31,7 +31,7 @@ locals {
       "storage.objects.get",
       "storage.objects.list",
     ]
-    submit = ["dataproc.batches.create", "dataproc.batches.get", "dataproc.operations.cancel"]
+    submit = ["dataproc.batches.cancel", "dataproc.batches.create", "dataproc.batches.get", "dataproc.operations.cancel"]
   }
 
   uses     = setunion(length(var.pipelines) > 0 ? ["run", "staging"] : [], length(var.submitters) > 0 ? ["submit"] : [])

@@ -62,6 +62,17 @@ run "the_exchange_expires" {
   }
 }
 
+run "an_exchange_below_a_folder_expires_too" {
+  command = plan
+  variables {
+    writers = { daily = { prefixes = ["shared/.glacier/exchange/daily/"] } }
+  }
+  assert {
+    condition     = contains(one(google_storage_bucket.bucket.lifecycle_rule[0].condition).matches_prefix, "shared/.glacier/exchange/")
+    error_message = "Expected the exchange below shared/ to be deleted, too."
+  }
+}
+
 run "unpublished_writes_expire_wherever_somebody_writes" {
   command = plan
   variables {

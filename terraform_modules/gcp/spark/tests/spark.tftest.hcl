@@ -98,7 +98,7 @@ run "a_submitter_may_submit_watch_and_cancel" {
     submitters = { daily = { identity = "serviceAccount:daily@acme-prod.iam.gserviceaccount.com" } }
   }
   assert {
-    condition     = google_project_iam_custom_role.use["submit"].permissions == toset(["dataproc.batches.create", "dataproc.batches.get", "dataproc.operations.cancel"])
+    condition     = google_project_iam_custom_role.use["submit"].permissions == toset(["dataproc.batches.cancel", "dataproc.batches.create", "dataproc.batches.get", "dataproc.operations.cancel"])
     error_message = "Expected the calls that SparkExecutor makes."
   }
 }
