@@ -24,7 +24,6 @@ from glacier_prefect.executors.airflow_dag_run import DagRun, reporting
 from glacier_prefect.executors.airflow_operator import OperatorRun
 from glacier_prefect.executors.base import Body, check_settings, returned_constants
 from glacier_prefect.executors.remote import RemoteExecutor, RemoteState, Work
-from glacier_prefect.modules import ModuleCall, module_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,17 +153,10 @@ class AirflowExecutor(RemoteExecutor):
                     "Hint: write it with a sink, and give the operator the address or other plain values."
                 )
 
-    def modules(self) -> tuple[ModuleCall, ...]:
-        if self.dag_id is None:
-            return ()
-        if self.credentials_block is not None:
-            return ()  # it is in Prefect
-        secrets = sorted({self.password_secret, self.token_secret})
-        return (
-            ModuleCall(
-                name=module_name("airflow_secrets", *secrets), source="airflow/secrets", inputs={"names": secrets}
-            ),
-        )
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        # operators need none, and those of a block are in Prefect
+        return () if self.dag_id is None or self.credentials_block is not None else super().secrets
 
     # -- the run -------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ import pytest
 
 from glacier_prefect import AirflowExecutor, Pipeline, pipeline, task
 from glacier_prefect.credentials import redaction
-from glacier_prefect.environments import find_project
 from glacier_prefect.errors import (
     ArgumentsError,
     ConfigurationError,
@@ -24,7 +23,6 @@ from glacier_prefect.errors import (
     RemoteFailed,
     TravelError,
 )
-from glacier_prefect.infrastructure import module_calls
 from glacier_prefect.testing import Bodies, ExecutorContract, ValueContract
 from tests.executors import airflow_server
 from tests.executors.contract_bodies import FAIL, LIVE, UnderTheServer, bodies_in
@@ -215,15 +213,11 @@ def test_the_value_of_a_secret_does_not_go_to_airflow(folder: Path, secret: str)
 
 def test_runs_of_an_existing_airflow_need_their_secrets(folder: Path) -> None:
     runs = AirflowExecutor(dag_id="daily", url=URL)
-    assert [(call.source, call.inputs) for call in runs.modules()] == [
-        ("airflow/secrets", {"names": ["AIRFLOW_PASSWORD", "AIRFLOW_TOKEN"]})
-    ]
-    assert AirflowExecutor(python="python").modules() == ()
+    assert runs.secrets == ("AIRFLOW_PASSWORD", "AIRFLOW_TOKEN")
+    assert AirflowExecutor(python="python").secrets == ()
+    assert AirflowExecutor(dag_id="daily", credentials_block="of-airflow").secrets == ()
     alone = Pipeline("alone", tasks=[task(made_of_nothing, executor=runs)])
-    assert alone.analyze()["executors"][0]["modules"] == ["airflow/secrets"]
-    Path("glacier.toml").write_text("project = 'shop'\n")
-    called = {call.source for call in module_calls([alone], find_project()).values()}
-    assert called == {"local/work_pool"}  # those that are there
+    assert alone.analyze()["nodes"][0]["secrets"] == ["AIRFLOW_PASSWORD", "AIRFLOW_TOKEN"]
 
 
 # -- operators ---------------------------------------------------------------------------------------------------------
