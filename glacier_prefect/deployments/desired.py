@@ -118,7 +118,7 @@ def _pool(target: Target, outputs: Mapping[str, Any]) -> Wanted:
     if (type := made.get("type", pool.type)) != pool.type:
         pool = replace(pool, type=type, variables={})
     if type not in ("process", "kubernetes") and made:
-        # Those of Prefect are in the job variables that Terraform gives; each run reads its own from the store, by its role
+        # Those of Prefect are in the job variables that Terraform gives; each run reads its own by its role
         pool = replace(pool, secrets={})
     template = pool.template()
     fields = {
