@@ -22,6 +22,7 @@ DATA_TYPES = frozenset(
         "aws_s3_bucket",
         "aws_secretsmanager_secret",
         "azurerm_container_registry",
+        "azurerm_databricks_workspace",
         "azurerm_key_vault",
         "azurerm_storage_account",
         "azurerm_storage_container",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from glacier_prefect.deployments.changes import leaves
 from glacier_prefect.deployments.deploying import Planned
 from glacier_prefect.terraform_plan import data_loss
+from glacier_prefect.terraform_rights import rights as rights_of
 
 VERSION = 1
 SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
@@ -22,6 +25,7 @@ def tree(planned: Planned, project: str, env: str) -> dict[str, Any]:
     """Return what is going to be done as plain data: version 1 of `glacier plan --json`."""
     saved = planned.infrastructure
     infrastructure, lost = (saved.changes, data_loss(saved)) if saved is not None else ([], [])
+    gained, taken = rights_of(saved.masked) if saved is not None else ([], [])
     return {
         "version": VERSION,
         "project": project,
@@ -40,6 +44,7 @@ def tree(planned: Planned, project: str, env: str) -> dict[str, Any]:
             }
             for each in infrastructure
         ],
+        "rights": {"gained": [asdict(each) for each in gained], "lost": [asdict(each) for each in taken]},
         "prefect": [
             {
                 "action": each.action,
@@ -108,13 +113,7 @@ def _drifted(changed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _branches(shown: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
-    infrastructure = [
-        (
-            f"{SIGNS[each['action']]} {each['address']}" + (LOSES if each["loses_data"] else ""),
-            _details(each["fields"]),
-        )
-        for each in shown["infrastructure"]
-    ]
+    infrastructure = list(_of_infrastructure(shown["infrastructure"]))
     prefect: list[tuple[str, list[str]]] = []
     for each in shown["prefect"]:
         if each["action"] == "keep" and not each["adopted"]:
@@ -122,7 +121,39 @@ def _branches(shown: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, list[
         row = f"{SIGNS.get(each['action'], '~')} {_kind(each)} {each['name']}"
         row += " (taken over)" if each["adopted"] else ""
         prefect.append((row, _details(each["fields"])))
-    return [("infrastructure", infrastructure), (f"Prefect, {shown['api']}", prefect)]
+    rights = [
+        row for sign, which in (("+", "gained"), ("-", "lost")) for row in _of_rights(sign, shown["rights"][which])
+    ]
+    return [("infrastructure", infrastructure), ("rights", rights), (f"Prefect, {shown['api']}", prefect)]
+
+
+def _of_infrastructure(resources: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield a row for each resource; what a module makes, if it is more than one, in one row."""
+    made: dict[str, list[str]] = {}
+    for each in resources:
+        module = re.match(r"module\.[^.]+", each["address"])
+        if each["action"] == "create" and module:
+            made.setdefault(module[0], []).append(each["address"])
+    told = set()
+    for each in resources:
+        module = re.match(r"module\.[^.]+", each["address"])
+        if each["action"] == "create" and module and len(made[module[0]]) > 1:
+            if module[0] not in told:
+                told.add(module[0])
+                yield f"+ {module[0]} ({len(made[module[0]])} resources)", []
+            continue
+        row = f"{SIGNS[each['action']]} {each['address']}"
+        yield row + (LOSES if each["loses_data"] else ""), _details(each["fields"])
+
+
+def _of_rights(sign: str, found: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield a row for each who gets or loses rights, and where they are what."""
+    for who in dict.fromkeys(each["who"] for each in found):
+        places: dict[str, list[str]] = {}
+        for each in found:
+            if each["who"] == who:
+                places.setdefault(each["where"], []).append(each["may"])
+        yield f"{sign} {who}", [f"{', '.join(may)} on {where}" for where, may in places.items()]
 
 
 def _fields(resource: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
