@@ -17,7 +17,6 @@ locals {
 
 resource "azurerm_storage_account" "account" {
   #checkov:skip=CKV_AZURE_33:no queue is used
-  #checkov:skip=CKV2_AZURE_1:encrypted by keys of Microsoft; one's own by cloud.customer_key
   #checkov:skip=CKV2_AZURE_33:private endpoints cost money; the module network makes them
   #checkov:skip=CKV_AZURE_59:workers elsewhere reach it by Entra's tokens; closed by cloud.public_endpoint = false
   #checkov:skip=CKV_AZURE_35:as CKV_AZURE_59; denied to all but cloud.allowed_ips if some are given
@@ -137,7 +136,7 @@ resource "azurerm_storage_management_policy" "lifecycle" {
 
 resource "azurerm_storage_account" "copy" {
   #checkov:skip=CKV_AZURE_33:no queue is used
-  #checkov:skip=CKV2_AZURE_1:encrypted by keys of Microsoft; one's own by cloud.customer_key
+  #checkov:skip=CKV2_AZURE_1:a copy is encrypted by keys of Microsoft
   #checkov:skip=CKV2_AZURE_33:private endpoints cost money; the module network makes them
   #checkov:skip=CKV_AZURE_59:workers elsewhere reach it by Entra's tokens; closed by cloud.public_endpoint = false
   #checkov:skip=CKV_AZURE_35:as CKV_AZURE_59; denied to all but cloud.allowed_ips if some are given
