@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -451,7 +452,7 @@ class _Driver(Terraform):  # type: ignore[misc]  # it comes without type hints
         command = self.generate_cmd_string(cmd, *args, **options)
         # Files rather than pipes: if Glacier is killed, Terraform goes on and saves its state. A broken pipe would end
         # it just after it made something and before it noted it.
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, _interrupts_held() as let_them_through:
             process = subprocess.Popen(
                 command,
                 cwd=self.working_dir,
@@ -463,6 +464,7 @@ class _Driver(Terraform):  # type: ignore[misc]  # it comes without type hints
             )
             lines = []
             try:
+                let_them_through()  # from here on there is somebody to pass it on to
                 for line in _lines(process, out.fileno()):
                     lines.append(line)
                     if on_line is not None:
@@ -482,6 +484,30 @@ class _Driver(Terraform):  # type: ignore[misc]  # it comes without type hints
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until what this yields is called, or the block is over; else it might come after a process was
+    started and before there is a name for it, which nobody would stop then.
+    """
+    before, came = signal.getsignal(signal.SIGINT), []
+    holds = threading.current_thread() is threading.main_thread() and callable(before)
+    if holds:
+        signal.signal(signal.SIGINT, lambda *_: came.append(True))
+
+    def let_through() -> None:
+        nonlocal holds
+        if holds:
+            holds = False
+            signal.signal(signal.SIGINT, before)
+            if came:
+                signal.raise_signal(signal.SIGINT)
+
+    try:
+        yield let_through
+    finally:
+        let_through()
 
 
 def _lines(process: subprocess.Popen[bytes], file: int) -> Iterator[str]:

@@ -586,6 +586,33 @@ def test_interrupt_lets_terraform_stop_in_order_and_save_its_state(
     assert list((tmp_path / ".terraform").glob("glacier-plan-*")) == []
 
 
+def test_an_interrupt_while_terraform_is_being_started_reaches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    slow = program(
+        tmp_path / "terraform",
+        f'[ "$1" = apply ] || exec "{TERRAFORM}" "$@"\ntrap "touch {told}; exit 1" INT\n'
+        f'echo $$ > "{tmp_path}/started"\nsleep 20 & wait',
+    )
+    ready(tmp_path / "root", NUMBERS)
+    cli = TerraformCLI(tmp_path / "root", binary=str(slow))
+    start = subprocess.Popen
+
+    def interrupted(command: Any, **options: Any) -> Any:
+        process = start(command, **options)
+        if "apply" in str(command):
+            wait_for(tmp_path / "started")
+            signal.raise_signal(signal.SIGINT)  # before anybody knows of the process
+        return process
+
+    with cli.plan() as plan:
+        monkeypatch.setattr(subprocess, "Popen", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cli.apply(plan)
+    assert told.exists()
+
+
 def test_second_interrupt_kills_a_terraform_that_does_not_stop(tmp_path: Path) -> None:
     deaf = program(
         tmp_path / "terraform",
