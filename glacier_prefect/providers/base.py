@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import urllib.parse
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -350,6 +350,14 @@ class CloudProvider(Provider):
 
     def bucket_place(self, calls: ModuleCalls) -> Mapping[str, Any]:
         """Return what `location` of a bucket says besides."""
+        return {}
+
+    def bucket_inputs(self, keepers: Sequence[str]) -> Mapping[str, Any]:
+        """Return what a bucket has to be told of the pipelines whose runs keep results there by Prefect's own block.
+
+        Args:
+            keepers: Their names.
+        """
         return {}
 
     def budget_place(self, wanted: Infrastructure) -> Mapping[str, str]:

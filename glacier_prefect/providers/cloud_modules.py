@@ -11,6 +11,7 @@ from glacier_prefect.providers.names import check_name
 if TYPE_CHECKING:
     from glacier_prefect.providers.base import CloudProvider
 
+RESULTS = "/.glacier/results/"  # what Prefect's own block of a bucket writes
 HINTS = {
     "bucket": "rename it in code (bucket=), or set bucket_prefix, which stands before it in this environment.",
     "account": "set storage_account in this environment.",
@@ -94,7 +95,13 @@ class ModuleCalls:
             for who, each in granted.items()
         }
         where = {**self.provider.module_location(), **self.provider.bucket_place(self)}
-        return self.call("bucket", bucket, name=bucket, location=where, **grants)
+        keepers = [
+            name
+            for name, each in self.needs.pipelines.items()
+            if any(RESULTS in f"/{prefix}" for prefix in each.writes.get(bucket, ()))
+        ]
+        further = self.provider.bucket_inputs(keepers) if self.runs_there else {}
+        return self.call("bucket", bucket, name=bucket, location=where, **grants, **further)
 
     @property
     def secrets(self) -> dict[str, tuple[str, ...]]:

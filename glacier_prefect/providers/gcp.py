@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -99,6 +99,10 @@ class GCPProvider(CloudProvider):
 
     def module_location(self) -> Mapping[str, str]:
         return {"project": self._setting("project_id"), "region": self._setting("region")}
+
+    def bucket_inputs(self, keepers: Sequence[str]) -> Mapping[str, Any]:
+        # Google's client, which the block uses, asks for the bucket before it asks for an object
+        return {"cloud": {"metadata": list(keepers)}} if keepers else {}
 
     def budget_place(self, wanted: Infrastructure) -> Mapping[str, str]:
         if wanted.billing_account is None:
