@@ -17,7 +17,7 @@ resource "google_artifact_registry_repository" "images" {
   project       = var.location.project
   location      = var.location.region
   repository_id = var.name
-  description   = var.allow_data_loss ? "Images of Glacier's runs." : "Images of Glacier's runs. Destroying it destroys them."
+  description   = "Images of Glacier's runs."
   format        = "DOCKER"
   labels        = local.labels
   kms_key_name  = var.hardened || var.cloud.kms_key != null ? local.key : null

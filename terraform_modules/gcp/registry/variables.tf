@@ -67,7 +67,7 @@ variable "hardened" {
 }
 
 variable "allow_data_loss" {
-  description = "The same in every cloud. Google destroys a repository with its images in any case; Glacier asks first."
+  description = "The same in every cloud. Google destroys a repository with its images in any case, so it changes nothing here; Glacier asks first."
   type        = bool
   default     = false
 }
