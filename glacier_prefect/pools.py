@@ -125,6 +125,12 @@ def _defaults(**values: Any) -> dict[str, Any]:
 
 
 def _ecs_secrets(template: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, Any]:
+    if plain := sorted(name for name, stored in secrets.items() if not stored.startswith("arn:")):
+        raise ConfigurationError(
+            f"The secret {plain[0]} is called {secrets[plain[0]]!r} in a work pool of type 'ecs'. ECS takes a name "
+            "for one of the Parameter Store, none of Secrets Manager.\n"
+            f'Hint: write its ARN, as in {plain[0]} = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:name".'
+        )
     own = _defaults(
         prefect_api_key_secret_arn=secrets.pop(API_KEY, None),
         prefect_api_auth_string_secret_arn=secrets.pop(AUTH_STRING, None),

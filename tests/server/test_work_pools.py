@@ -61,10 +61,12 @@ SECRETS = {
     "PREFECT_API_AUTH_STRING": "name-of-auth",
     "DB_PASSWORD": "name-of-password",
 }
+ARN = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:"
+AWS_SECRETS = {name: ARN + stored for name, stored in SECRETS.items()}
 OWN = {"credentials": "pools-own"}
 FIRST = [
     {"type": "process", "provider": "local", "secrets": SECRETS},
-    {"type": "ecs", **AWS, "secrets": SECRETS},
+    {"type": "ecs", **AWS, "secrets": AWS_SECRETS},
     {"type": "ecs:push", **AWS, **OWN},
     {"type": "kubernetes", **AWS, "secrets": {"DB_PASSWORD": "mine/password"}},
     {"type": "azure-container-instance", **AZURE, "secrets": SECRETS},
@@ -153,14 +155,14 @@ def test_what_starts_runs_by_itself_refers_to_the_users_own_credentials_block(
 
 def test_a_secret_is_the_name_of_it_in_the_field_that_the_cloud_has_for_secrets(made: Any, api: Any) -> None:
     ecs = defaults(api, "ecs")
-    assert ecs["prefect_api_key_secret_arn"] == "name-of-key"
-    assert ecs["prefect_api_auth_string_secret_arn"] == "name-of-auth"
+    assert ecs["prefect_api_key_secret_arn"] == f"{ARN}name-of-key"
+    assert ecs["prefect_api_auth_string_secret_arn"] == f"{ARN}name-of-auth"
     definition = pool(api, "ecs")["base_job_template"]["job_configuration"]["task_definition"]
     container = definition["containerDefinitions"][0]
     assert container == {
         "image": "{{ image }}",
         "name": "{{ container_name }}",
-        "secrets": [{"name": "DB_PASSWORD", "valueFrom": "name-of-password"}],
+        "secrets": [{"name": "DB_PASSWORD", "valueFrom": f"{ARN}name-of-password"}],
     }
     run = defaults(api, "cloud-run-v2")
     assert run["prefect_api_key_secret"] == {"secret": "name-of-key", "version": "latest"}
@@ -188,8 +190,8 @@ def test_a_change_is_made_in_place_and_what_operators_set_in_the_template_stays(
     aws, gcp = {"region": "us-east-1"}, {"project_id": "my-project", "region": "us-east1"}
     azure = {"resource_group": "other-rg", "storage_account": "mine"}
     second = [
-        {"type": "ecs", "provider": "aws", "settings": aws, "secrets": {"PREFECT_API_KEY": "another"}},
-        {"type": "ecs:push", **AWS, **OWN, "secrets": SECRETS},
+        {"type": "ecs", "provider": "aws", "settings": aws, "secrets": {"PREFECT_API_KEY": f"{ARN}another"}},
+        {"type": "ecs:push", **AWS, **OWN, "secrets": AWS_SECRETS},
         {"type": "kubernetes", **AWS},
         {"type": "azure-container-instance", "provider": "azure", "settings": azure, **OWN},
         {"type": "azure-container-instance:push", "provider": "azure", "settings": azure, **OWN},
@@ -204,7 +206,7 @@ def test_a_change_is_made_in_place_and_what_operators_set_in_the_template_stays(
     for each in second:
         assert pool(api, each["type"])["id"] == before[each["type"]]["id"]
     ecs = defaults(api, "ecs")
-    assert (ecs["image"], ecs["prefect_api_key_secret_arn"]) == ("theirs:1", "another")
+    assert (ecs["image"], ecs["prefect_api_key_secret_arn"]) == ("theirs:1", f"{ARN}another")
     assert ecs["aws_credentials"] == {"region_name": "us-east-1"}
     assert "prefect_api_auth_string_secret_arn" not in ecs
     definition = pool(api, "ecs")["base_job_template"]["job_configuration"]["task_definition"]
@@ -229,6 +231,9 @@ def test_a_work_pool_that_cannot_be_is_an_error_that_says_what_can_be(deployed: 
     assert "save a block of type 'aws-credentials' and write work_pool_credentials = \"its-name\"" in said
     said = refused(type="kubernetes", **AWS, secrets=SECRETS)
     assert "PREFECT_INTEGRATIONS_KUBERNETES_WORKER_API_KEY_SECRET_NAME=name-of-key" in said
+    said = refused(type="ecs", **AWS, secrets={"DB_PASSWORD": "db"})
+    assert "The secret DB_PASSWORD is called 'db'" in said
+    assert 'DB_PASSWORD = "arn:aws:secretsmanager:' in said
     said = refused(type="ecs", **AWS, code="local")
     assert "has the project's folder, and runs of a work pool 'ecs' are elsewhere" in said
     said = refused(type="ecs:push", **AWS, credentials="nobodys")
@@ -258,7 +263,7 @@ def test_the_ecs_workers_calls_are_accepted_by_moto_which_runs_no_container(
         "execution_role_arn": "arn:aws:iam::123456789012:role/pools",
     }
     roles = {"pools": {"task_role_arn": "arn:aws:iam::123456789012:role/of-the-pipeline"}}
-    secrets = {name: SECRETS[name] for name in ("PREFECT_API_AUTH_STRING", "DB_PASSWORD")}
+    secrets = {name: AWS_SECRETS[name] for name in ("PREFECT_API_AUTH_STRING", "DB_PASSWORD")}
     wanted = {
         "env": "worker",
         "type": "ecs",
