@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,13 @@ from glacier_prefect.graph import Graph
 from glacier_prefect.modules import Access, ModuleCall, Needs, WorkPool, expression, merge
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import Provider
-from glacier_prefect.providers.base import environment_provider, exchange_location, location_provider, named_exchange
+from glacier_prefect.providers.base import (
+    CloudProvider,
+    environment_provider,
+    exchange_location,
+    location_provider,
+    named_exchange,
+)
 from glacier_prefect.sources import Location
 
 FILE = "main.tf.json"
@@ -128,7 +134,7 @@ def kept_prefixes(pipeline: Pipeline, project: Project) -> list[tuple[Provider, 
 def module_calls(pipelines: Sequence[Pipeline], project: Project) -> dict[str, ModuleCall]:
     """Return the module calls that give pipelines what they need, by name.
 
-    Of an executor's modules those that this version has; `analyze` names the others, too.
+    Of an executor's modules those that this version has, in a cloud; `analyze` names the others, too.
     """
     return _module_calls(needs(pipelines, project), pipelines)
 
@@ -196,11 +202,15 @@ def modules_folder() -> Path:
     raise GlacierError(f"Glacier's Terraform modules are not in {package}.\nHint: install glacier-prefect again.")
 
 
-def _module_calls(needed: Iterable[tuple[Provider, Needs]], pipelines: Iterable[Pipeline]) -> dict[str, ModuleCall]:
+def _module_calls(needed: Sequence[tuple[Provider, Needs]], pipelines: Iterable[Pipeline]) -> dict[str, ModuleCall]:
     calls = [call for provider, needs in needed for call in provider.modules(needs)]
-    executors = [executor for each in pipelines for executor in _executors(each.graph)]
-    wanted = merge(call for executor in executors for call in executor.modules()).values()
-    return merge([*calls, *(call for call in wanted if (modules_folder() / call.source).is_dir())])
+    own, labels = needed[0][0], needed[0][1].labels
+    if isinstance(own, CloudProvider):  # on one machine, what executors use is somebody else's
+        executors = [executor for each in pipelines for executor in _executors(each.graph)]
+        for call in merge(call for executor in executors for call in executor.modules()).values():
+            if (modules_folder() / call.source).is_dir():
+                calls.append(replace(call, inputs={**call.inputs, "labels": labels}))
+    return merge(calls)
 
 
 def _providers(providers: Iterable[Provider]) -> dict[str, Mapping[str, Any]]:

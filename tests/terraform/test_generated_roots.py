@@ -73,6 +73,40 @@ def test_terraform_applies_it_with_nothing_left_to_do_and_destroys_it(
     assert "Destroy complete!" in terraform(folder, "destroy", "-auto-approve")
 
 
+@with_terraform
+def test_what_databricks_needs_is_made_in_a_cloud_and_not_from_one_machine(
+    terraforms: dict[str, Terraform], tmp_path: Path
+) -> None:
+    flow = """
+from glacier_prefect import DatabricksExecutor, pipeline, task
+
+@task(executor=DatabricksExecutor(volume="/Volumes/main/default/exchange", cluster_id="0123-456789-abc"))
+def there():
+    return 1
+
+@pipeline(name="daily")
+def daily():
+    return there()
+"""
+    called = {}
+    for environment in ("local", "azure"):
+        folder = tmp_path / environment
+        folder.mkdir()
+        (folder / "flow.py").write_text(flow)
+        (folder / "glacier.toml").write_text(roots.toml("shop", environment))
+        root = json.loads(roots.text_of(folder))
+        called[environment] = {call["source"].rpartition("modules/")[2] for call in root["module"].values()}
+        if environment == "azure":
+            made = roots.generated(folder)
+            assert root["terraform"]["required_providers"] == {"databricks": {"source": "databricks/databricks"}}
+            of_databricks = [each for each in root["module"].values() if "databricks" in each["source"]]
+            assert {each["labels"]["glacier-project"] for each in of_databricks} == {"shop"}
+            terraforms["newer"](made, "init")
+            assert json.loads(terraforms["newer"](made, "validate", "-json"))["diagnostics"] == []
+    assert called["local"] == {"local/work_pool"}
+    assert called["azure"] >= {"databricks/exchange", "databricks/job_policy"}
+
+
 if __name__ == "__main__":
     import tempfile
 
