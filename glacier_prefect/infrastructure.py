@@ -24,6 +24,7 @@ from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import Provider
 from glacier_prefect.providers.base import (
     CloudProvider,
+    environment_pool,
     environment_provider,
     exchange_location,
     location_provider,
@@ -96,7 +97,7 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
     secrets = {each.name: _secrets(each.graph, environment) for each in pipelines}
     pool = WorkPool(
         name=f"glacier-{name}-{environment.name}-pool",
-        type=own.work_pool(environment.work_pool).type,
+        type=environment_pool(project).type,
         pipelines=access([each for each in providers if each.name == own.name]),
         env={
             "GLACIER_ENV": environment.name,

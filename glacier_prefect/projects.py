@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glacier_prefect.environments import Project, find_project
-from glacier_prefect.errors import OptionError
 from glacier_prefect.loading import load_project
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers.base import environment_provider
@@ -166,15 +165,11 @@ def _state(project: Project) -> State:
 
 def _desired(project: Project, pipelines: Sequence[Pipeline]) -> Desired:
     from glacier_prefect.deployments.desired import Target, desired
-    from glacier_prefect.providers.base import environment_provider, named_exchange
+    from glacier_prefect.providers.base import environment_pool, named_exchange
 
     environment = project.environment()
     known = asdict(environment)
-    try:
-        pool = environment_provider(project).work_pool(environment.work_pool)
-    except OptionError as error:
-        error.add_note(f"In {environment.where}: work_pool.")
-        raise
+    pool = environment_pool(project)
     target = Target(
         project=project.require_name(),
         env=environment.name,

@@ -438,6 +438,20 @@ def environment_provider(project: Project, further: str | None = None, /, **sett
         raise
 
 
+def environment_pool(project: Project) -> Pool:
+    """Return the work pool of the environment that this process is in, as its provider knows it.
+
+    Raises:
+        OptionError: The provider has none of that type.
+    """
+    environment = project.environment()
+    try:
+        return environment_provider(project).work_pool(environment.work_pool)
+    except OptionError as error:
+        error.add_note(f"In {environment.where}: work_pool.")
+        raise
+
+
 def named_exchange(project: Project) -> Location | None:
     """Return where the environment's `exchange` setting is, None if it has none.
 
