@@ -168,7 +168,10 @@ def run_and_interfere(bodies: Bodies, prefect_api_url: str, folder: Path, *, out
         with _process(folder, env, "-c", "import flows; flows.interrupted.run()") as direct:
             going("interrupted")
             direct.process.send_signal(signal.SIGINT)
-            direct.process.wait(60)
+            try:
+                direct.process.wait(120)
+            except subprocess.TimeoutExpired:
+                raise AssertionError(f"it goes on after Ctrl-C\n{direct.read()}") from None
         going("cancelled")
         with contextlib.suppress(AssertionError):
             eventually(lambda: server.seen(runs["cancelled"]), "what the body does", 60)
