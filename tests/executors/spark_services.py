@@ -38,13 +38,16 @@ class Job:
     process: subprocess.Popen[bytes]
     folder: Path
     cancelled: bool = False
+    is_copied: threading.Event = field(default_factory=threading.Event)
 
     @property
     def state(self) -> str:
         code = self.process.poll()
         if self.cancelled:
             return "CANCELLED"
-        return "RUNNING" if code is None else "SUCCESS" if code == 0 else "FAILED"
+        if code is None or not self.is_copied.is_set():
+            return "RUNNING"
+        return "SUCCESS" if code == 0 else "FAILED"
 
 
 @dataclass(kw_only=True)
@@ -125,12 +128,15 @@ class Services:
     @staticmethod
     def _put_back(job: Job, store: ObjectStore, mirror: Path) -> None:
         before = {file.parent for file in mirror.rglob("*")}
-        while job.process.poll() is None:
+        runs = True
+        while runs:
+            runs = job.process.poll() is None  # before the folders, so that the last is seen
             for folder in {Path(place) for place, _, files in os.walk(mirror) if "_SUCCESS" in files} - before:
                 for file in folder.glob("*.parquet"):  # what Spark has finished
                     obstore.put(store, str(file.relative_to(mirror)), file.read_bytes())
                 before.add(folder)
             time.sleep(0.02)
+        job.is_copied.set()
 
     def stop(self) -> None:
         for job in self.jobs.values():
