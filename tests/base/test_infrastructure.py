@@ -225,7 +225,7 @@ def test_providers_of_one_folder_are_one_and_of_two_folders_two(folder: Path) ->
     assert set(modules["local_work_pool"]["pipelines"]["daily"]["writes"]) == {"a", "b"}
 
 
-def test_executors_add_the_modules_that_they_need(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_executors_add_the_modules_that_they_need_in_a_cloud(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Cluster(LocalExecutor):
         name: ClassVar[str] = "test-cluster"
 
@@ -236,6 +236,8 @@ def test_executors_add_the_modules_that_they_need(folder: Path, monkeypatch: pyt
     monkeypatch.setitem(EXECUTORS.table, "test-cluster", Cluster)
     text = SMALL.replace("@task\ndef add", "@task(executor='test-cluster')\ndef add")
     (folder / "flow.py").write_text(text)
+    assert "cluster" not in generated()[1]["module"]
+    monkeypatch.setenv("GLACIER_ENV", "prod")
     assert generated()[1]["module"]["cluster"]["name"] == "c"
 
 

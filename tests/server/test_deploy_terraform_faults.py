@@ -98,7 +98,7 @@ class World:
     """A deployed project, whose every next version creates, changes and deletes something everywhere."""
 
     def __init__(self, project: Any, api: Any) -> None:
-        self.api, self.name, self.version = api, "tf-faults", 0
+        self.api, self.name, self.version = api, "tf-halted", 0
         self.folder: Path = project.folder / self.name
         self.root = self.folder / ".glacier/dev/terraform"
         self.state, self.fault = self.root / "terraform.tfstate", project.folder / "fault"
