@@ -57,7 +57,7 @@ pytest.register_assert_rewrite(
     *(f"{__name__}.{each}" for each in ("executor", "provider", "served", "sink", "source", "store"))
 )
 
-# Only now, so that a failing assertion shows its values.
+# Only now (so not at the top, E402): a failing assertion shows its values if pytest knows of the module beforehand.
 from glacier_prefect.testing.executor import ExecutorContract, FrameContract, ValueContract  # noqa: E402
 from glacier_prefect.testing.provider import ProviderContract  # noqa: E402
 from glacier_prefect.testing.served import Bodies  # noqa: E402

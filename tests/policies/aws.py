@@ -24,12 +24,12 @@ def allows(document: Mapping[str, Any], action: str, resource: str, **context: s
         context: Condition keys with `_` for `:` and `-`, as in `s3_prefix="orders/"`.
 
     Raises:
-        NotImplementedError: The document has something that these rules do not know.
+        ValueError: The document has something that these rules do not know.
     """
     asked = {re.sub(r"[:\-/]", "_", key.lower()): value for key, value in context.items()}
     for statement in document["Statement"]:
         if unknown := statement.keys() - {"Sid", "Effect", "Action", "Resource", "Condition", "Principal"}:
-            raise NotImplementedError(f"{unknown}")
+            raise ValueError(f"a statement has {sorted(unknown)}, for which there is no rule here")
     found = [each for each in document["Statement"] if _concerns(each, action, resource, asked)]
     return any(each["Effect"] == "Allow" for each in found) and not any(each["Effect"] == "Deny" for each in found)
 
@@ -55,7 +55,7 @@ def _concerns(statement: Mapping[str, Any], action: str, resource: str, context:
 
 def _meets(operator: str, key: str, values: list[str], context: Mapping[str, str]) -> bool:
     if operator not in OPERATORS:
-        raise NotImplementedError(operator)
+        raise ValueError(f"there is no rule here for the operator {operator}")
     given = context.get(re.sub(r"[:\-/]", "_", key.lower()))
     if given is None:
         return False

@@ -105,7 +105,7 @@ def _holds(token: re.Match[str], asked: Asked) -> bool:
     if token["of"] == "SubOperationMatches":
         return asked.suboperation == token["matched"]
     if token["operator"] != "StringStartsWith":
-        raise NotImplementedError(token["operator"])
+        raise ValueError(f"there is no rule here for the operator {token['operator']}")
     given = asked.attributes.get(token["attribute"].rpartition(":")[2])
     return given is not None and given.startswith(token["value"].replace("''", "'"))
 

@@ -26,7 +26,7 @@ def on_bucket(member: Mapping[str, Any], verb: str, bucket: str, name: str) -> b
     for condition in member.get("condition") or []:
         found = re.fullmatch(r"resource\.name\.startsWith\((\".*\")\)", condition["expression"])
         if found is None:
-            raise NotImplementedError(condition["expression"])
+            raise ValueError(f"there is no rule here for {condition['expression']}")
         if verb == "list" or not f"projects/_/buckets/{bucket}/objects/{name}".startswith(json.loads(found[1])):
             return False
     return True

@@ -111,7 +111,7 @@ run "a_name_that_databricks_would_change_is_refused" {
 run "a_folder_that_is_in_no_bucket_is_refused" {
   command = plan
   variables {
-    storage = { url = "/tmp/exchange", credential = "shop" }
+    storage = { url = "exchange/shop", credential = "shop" }
   }
   expect_failures = [var.storage]
 }
