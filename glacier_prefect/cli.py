@@ -1,4 +1,5 @@
-"""The command line: `glacier init`, `run`, `backfill`, `analyze`, `validate`, `generate`, `iam`, `ui`, `doctor`.
+"""The command line: `glacier init`, `run`, `backfill`, `test`, `analyze`, `validate`, `ui`, `doctor`. The others are in
+`cli_infrastructure` and `cli_deploy`.
 
 Thin: each command loads a pipeline, calls what Python users call too, and prints. Exit codes: 0 done, 1 failed, 2 bad
 usage or bad pipeline. Errors are shown without a traceback, unless `--debug` is given. Importing this loads neither
@@ -26,7 +27,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from glacier_prefect import __version__, cli_deploy
+from glacier_prefect import __version__, cli_deploy, cli_infrastructure
+from glacier_prefect.cli_infrastructure import File, Json
 from glacier_prefect.environments import shown
 from glacier_prefect.errors import (
     ApiRequired,
@@ -38,7 +40,7 @@ from glacier_prefect.errors import (
     UsageError,
     nearest,
 )
-from glacier_prefect.loading import load_pipeline, load_pipelines, load_project
+from glacier_prefect.loading import load_pipeline, load_pipelines
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.scaffold import write_project
 
@@ -53,15 +55,21 @@ app = App(
     version=__version__,
     version_flags=["--version"],
 )
-for _command in (cli_deploy.plan, cli_deploy.deploy, cli_deploy.rollback, cli_deploy.status, cli_deploy.destroy):
+for _command in (
+    cli_infrastructure.generate,
+    cli_infrastructure.iam,
+    cli_deploy.plan,
+    cli_deploy.deploy,
+    cli_deploy.rollback,
+    cli_deploy.status,
+    cli_deploy.destroy,
+):
     app.command(_command)
 
-File = Annotated[str, Parameter(help="A Python file, as in flow.py, or flow.py:name for one of several pipelines.")]
 Given = Annotated[
     list[str] | None,
     Parameter(name=["--param", "-p"], help="A parameter as name=value; lists and dicts as JSON.", negative=""),
 ]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
 
 
 @app.command
@@ -268,69 +276,6 @@ def validate(files: Annotated[list[str], Parameter(help="Python files.")], /, *,
         )
     if any(each["error"] for each in results):
         raise SystemExit(2)
-
-
-@app.command
-def generate(
-    files: Annotated[list[str] | None, Parameter(help="Python files; all of the project if left out.")] = None,
-    /,
-    *,
-    json: Json = False,
-) -> None:
-    """Write the Terraform configuration of an environment: what the pipelines need there. Changes nothing else."""
-    from glacier_prefect import infrastructure
-
-    with _stdout_kept_for_json(json):
-        project, pipelines = load_project(files or ())
-        made = infrastructure.generate(pipelines, project)
-    calls = [{"name": call.name, "source": call.source} for call in made.calls.values()]
-    if json:
-        _print_json(
-            {
-                "version": 1,
-                "project": project.name,
-                "environment": project.environment().name,
-                "folder": str(made.folder),
-                "pipelines": sorted(each.name for each in pipelines),
-                "modules": calls,
-            }
-        )
-        return
-    print(f"Written to {shown(made.file)}:")
-    for call in calls:
-        print(f"  {call['name']}  ({call['source']})")
-
-
-@app.command
-def iam(
-    file: File,
-    /,
-    *,
-    task: Annotated[str | None, Parameter(help="Only what this task needs.")] = None,
-    json: Json = False,
-) -> None:
-    """Show which identity may do what where in an environment, and which line of a pipeline is the reason. Changes
-    nothing.
-    """
-    from glacier_prefect.iam import permissions
-
-    with _stdout_kept_for_json(json):
-        pipeline = load_pipeline(file)
-        project, _ = load_project([file.partition(":")[0]])
-        found = permissions([pipeline], project)
-    if task is not None:
-        known = [*pipeline.graph.nodes]
-        if task not in known:
-            raise UsageError(f"Pipeline {pipeline.name!r} has no task {task!r}. {nearest(task, known)}")
-        found = [each for each in found if each.task == task]
-    if json:
-        permitted = [asdict(each) for each in found]
-        _print_json({"version": 1, "environment": project.environment().name, "permissions": permitted})
-        return
-    print(f"runs of {pipeline.name} may" + (f", for {task}," if task else ""))
-    for each in found:
-        words = ", ".join(each.actions) or "not enforced"
-        print(f"  {each.verb:<11}  {each.provider}: {each.where}\n{'':15}{words}\n{'':15}since {each.reason}")
 
 
 @app.command

@@ -1,0 +1,87 @@
+"""`glacier generate` and `iam` for the shell: what pipelines need of an environment, and why.
+
+Thin: each loads pipelines, calls what Python users call too, and prints. Importing this loads neither Prefect nor a
+cloud SDK.
+"""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from glacier_prefect.environments import shown
+from glacier_prefect.errors import UsageError, nearest
+from glacier_prefect.loading import load_pipeline, load_project
+
+File = Annotated[str, Parameter(help="A Python file, as in flow.py, or flow.py:name for one of several pipelines.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
+
+
+def generate(
+    files: Annotated[list[str] | None, Parameter(help="Python files; all of the project if left out.")] = None,
+    /,
+    *,
+    json: Json = False,
+) -> None:
+    """Write the Terraform configuration of an environment: what the pipelines need there. Changes nothing else."""
+    from glacier_prefect import infrastructure
+
+    with redirect_stdout(sys.stderr) if json else nullcontext():
+        project, pipelines = load_project(files or ())
+        made = infrastructure.generate(pipelines, project)
+    calls = [{"name": call.name, "source": call.source} for call in made.calls.values()]
+    if json:
+        _print(
+            {
+                "version": 1,
+                "project": project.name,
+                "environment": project.environment().name,
+                "folder": str(made.folder),
+                "pipelines": sorted(each.name for each in pipelines),
+                "modules": calls,
+            }
+        )
+        return
+    print(f"Written to {shown(made.file)}:")
+    for call in calls:
+        print(f"  {call['name']}  ({call['source']})")
+
+
+def iam(
+    file: File,
+    /,
+    *,
+    task: Annotated[str | None, Parameter(help="Only what this task needs.")] = None,
+    json: Json = False,
+) -> None:
+    """Show which identity may do what where in an environment, and which line of a pipeline is the reason. Changes
+    nothing.
+    """
+    from glacier_prefect.iam import permissions
+
+    with redirect_stdout(sys.stderr) if json else nullcontext():
+        pipeline = load_pipeline(file)
+        project, _ = load_project([file.partition(":")[0]])
+        found = permissions([pipeline], project)
+    if task is not None:
+        known = [*pipeline.graph.nodes]
+        if task not in known:
+            raise UsageError(f"Pipeline {pipeline.name!r} has no task {task!r}. {nearest(task, known)}")
+        found = [each for each in found if each.task == task]
+    if json:
+        permitted = [asdict(each) for each in found]
+        _print({"version": 1, "environment": project.environment().name, "permissions": permitted})
+        return
+    print(f"runs of {pipeline.name} may" + (f", for {task}," if task else ""))
+    for each in found:
+        words = ", ".join(each.actions) or "not enforced"
+        print(f"  {each.verb:<11}  {each.provider}: {each.where}\n{'':15}{words}\n{'':15}since {each.reason}")
+
+
+def _print(value: Any) -> None:
+    print(json_format.dumps(value, indent=2, ensure_ascii=False))
