@@ -24,6 +24,7 @@ from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import Provider
 from glacier_prefect.providers.base import (
     CloudProvider,
+    code_place,
     environment_pool,
     environment_provider,
     exchange_location,
@@ -86,6 +87,8 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
         }
         kept = kept_prefixes(each, project)
         found[each.name] += [(provider, "writes", bucket, prefix) for provider, bucket, _, prefix in kept]
+        if (code := code_place(each.graph.locations, project)) is not None:
+            found[each.name].append((code[0], "reads", *code[1:]))
     providers = [own]
     for provider in (provider for touched in found.values() for provider, *_ in touched):
         if provider not in providers:

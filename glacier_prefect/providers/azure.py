@@ -51,6 +51,10 @@ class AzureProvider(CloudProvider):
     """
 
     name: ClassVar[str] = "azure"
+    pull: ClassVar[tuple[str, str]] = (
+        "prefect_azure.deployments.steps.pull_from_azure_blob_storage",
+        "prefect-azure",
+    )
     actions: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "read": ("blobs/read",),
         "write": ("blobs/read", "blobs/write", "blobs/add/action", "blobs/delete"),
@@ -105,12 +109,23 @@ class AzureProvider(CloudProvider):
     def block_of_credentials(self) -> Block | Saved:
         if self.credentials_block:
             return Saved(kind=CREDENTIALS, name=self.credentials_block)
+        return Block(kind=CREDENTIALS, data={"account_url": self._url()})
+
+    def _url(self) -> str:
         if not self.endpoint_url and not self.account:
             raise ConfigurationError(
                 "AzureProvider needs storage_account=, or the environment variable AZURE_STORAGE_ACCOUNT_NAME."
             )
-        url = self.endpoint_url or f"https://{self.account}.blob.core.windows.net"
-        return Block(kind=CREDENTIALS, data={"account_url": url})
+        return self.endpoint_url or f"https://{self.account}.blob.core.windows.net"
+
+    def pull_step(self, bucket: str, folder: str) -> dict[str, Any]:
+        made = super().pull_step(bucket, folder)
+        settings = made[self.pull[0]]
+        settings["container"] = settings.pop("bucket")
+        return made
+
+    def _pull_settings(self) -> dict[str, Any]:
+        return {"credentials": {"account_url": self._url()}}
 
     def _job_variables(self, type: str) -> Mapping[str, Any]:
         here = type.startswith("azure-container-instance") and self.resource_group
