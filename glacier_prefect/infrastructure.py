@@ -31,6 +31,7 @@ from glacier_prefect.providers.base import (
     location_provider,
     named_exchange,
 )
+from glacier_prefect.providers.cloud_modules import image_repository
 from glacier_prefect.sources import Location
 
 FILE = "main.tf.json"
@@ -97,6 +98,7 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
     def access(stores: Sequence[Provider]) -> dict[str, Access]:
         return {pipeline: _access(touched, listed[pipeline], stores) for pipeline, touched in found.items()}
 
+    images = (environment.image.repository or "") if environment.code == "image" else None
     secrets = {each.name: _secrets(each.graph, environment) for each in pipelines}
     pool = WorkPool(
         name=f"glacier-{name}-{environment.name}-pool",
@@ -119,6 +121,7 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
                 pipelines=access([provider]),
                 work_pool=pool if provider is own else None,
                 secrets=secrets if provider is own else {},
+                images=images if provider is own else None,
                 infrastructure=environment.infrastructure,
             ),
         )
@@ -290,6 +293,8 @@ def _outputs(calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
     if buckets := {name: call.output("uri") for name, call in calls.items() if call.source.endswith("/bucket")}:
         outputs["buckets"] = ("Address of each bucket, by the name of its module call.", buckets)
     for call in calls.values():
+        if call.source.endswith("/registry"):
+            outputs["registry"] = ("Repository of the images with the code.", image_repository(call))
         if call.source.endswith("/work_pool"):
             pool = {"name": call.output("name"), "type": call.output("type")}
             outputs["work_pool"] = ("The Prefect work pool.", pool)

@@ -79,7 +79,7 @@ def deploy(
     from glacier_prefect.deployments import deploying
     from glacier_prefect.deployments.api import Api
 
-    state, delivery = _state(project), _delivery(project)
+    state, delivery = _state(project), _delivery(project, on_event)
     wanted = _desired(project, pipelines, delivery)
     with Api() as api, state.locked():  # before the root is written, which another deploy may be reading
         terraform = _terraform(project, pipelines, on_event)
@@ -167,9 +167,18 @@ def _state(project: Project) -> State:
     return State(project.folder / ".glacier" / project.environment().name)
 
 
-def _delivery(project: Project) -> Delivery | None:
+def _delivery(project: Project, on_event: OnEvent = _quiet) -> Delivery | None:
     """Return what brings code to where workers find it, None if nothing has to."""
-    return _archives(project) if project.environment().code == "bucket" else None
+    environment = project.environment()
+    if environment.code != "image":
+        return _archives(project) if environment.code == "bucket" else None
+    from glacier_prefect.deployments.archive import Archive
+    from glacier_prefect.deployments.code_image import ImageCode
+    from glacier_prefect.terraform_plan import Event
+
+    return ImageCode(
+        Archive(project), environment.image, lambda line: on_event(Event(kind="build_progress", message=line))
+    )
 
 
 def _archives(project: Project) -> BucketCode | None:

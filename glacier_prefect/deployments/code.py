@@ -41,6 +41,14 @@ class Code(ABC):
     def identity(self, pipeline: Pipeline) -> dict[str, str]:
         """Return what else makes a deployment another one: where the code comes from, and files beside the modules."""
 
+    def job_variables(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the job variables by which a run finds the code, as far as it is known where that is.
+
+        Args:
+            outputs: What Terraform knows of the infrastructure.
+        """
+        return {}
+
 
 class Delivery(Code):
     """Code that a deploy brings to where workers find it."""

@@ -136,6 +136,11 @@ def _pool(target: Target, outputs: Mapping[str, Any]) -> Wanted:
 
 
 def _code(target: Target, pool: str) -> Code:
+    if target.code == "image" and pool == "process":
+        raise ConfigurationError(
+            "code = \"image\" means that a run starts from an image, and those of a work pool 'process' start none.\n"
+            'Hint: code = "local", "git" or "bucket".'
+        )
     if target.delivery is not None:
         return target.delivery
     if target.code == "local":
@@ -226,5 +231,6 @@ def _deployment(
     }
     also = {**code.identity(pipeline), "settings": dict(target.settings), "job_variables": variables, "pool": pool}
     fields["version"] = code_hash(pipeline, target.folder, also)
+    fields["job_variables"] = {**variables, **code.job_variables(outputs)}  # which follow from the code
     plain = json.loads(json.dumps(fields))  # what comes back from Prefect and from the record
     return Wanted(kind="deployment", name=f"{pipeline.name}/{target.env}", fields=plain)

@@ -14,6 +14,7 @@ from glacier_prefect.credentials.azure import AzureCredentials, connection_setti
 from glacier_prefect.environments import environment_name, find_project, first_variable
 from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.providers.base import CloudProvider
+from glacier_prefect.providers.cloud_modules import CODE
 from glacier_prefect.sources.azure import AzureBlobSink, AzureBlobSource
 from glacier_prefect.sources.base import Sink, Source
 
@@ -161,6 +162,13 @@ class AzureProvider(CloudProvider):
     def bucket_place(self, calls: ModuleCalls) -> Mapping[str, Any]:
         (account,) = self.account_calls(calls)
         return {"account": account.output("id")}
+
+    def registry_name(self, calls: ModuleCalls) -> str:
+        return account_name(calls.needs.project, calls.needs.environment)  # one name for the whole world, too
+
+    def image_of(self, registry: ModuleCall) -> str:
+        # No reference: the registry waits for the identities that may pull, and these for what the pool is told.
+        return f"{registry.inputs['name']}.azurecr.io/{CODE}"
 
     def secret(self, name: str) -> str:
         vault = self.key_vault or first_variable(*self.variables["key_vault"])

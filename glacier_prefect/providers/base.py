@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from glacier_prefect.blocks import Block, Saved
 from glacier_prefect.environments import ENVIRONMENT_KEYS, Project, find_project, first_variable
 from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, nearest
 from glacier_prefect.pools import Pool
-from glacier_prefect.providers.cloud_modules import cloud_modules
+from glacier_prefect.providers.cloud_modules import cloud_modules, image_repository
 from glacier_prefect.registry import Registry
 from glacier_prefect.sources.base import Sink
 from glacier_prefect.sources.cloud import CloudLocation
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from glacier_prefect.credentials import Credentials
-    from glacier_prefect.modules import Infrastructure, ModuleCall, Needs
+    from glacier_prefect.modules import Infrastructure, ModuleCall, Needs, Reference
     from glacier_prefect.providers.cloud_modules import ModuleCalls
     from glacier_prefect.sources.base import Location, Mode, Source
 
@@ -379,6 +380,14 @@ class CloudProvider(Provider):
             keepers: Their names.
         """
         return {}
+
+    def registry_name(self, calls: ModuleCalls) -> str:
+        """Return the name of the registry for images with the code."""
+        return re.sub(r"[^a-z0-9]+", "-", calls.needs.name.lower()).strip("-")
+
+    def image_of(self, registry: ModuleCall) -> str | Reference:
+        """Return the name of the images in a registry, as the work pool has to know it."""
+        return image_repository(registry)
 
     def budget_place(self, wanted: Infrastructure) -> Mapping[str, str]:
         """Return what `location` of a budget says besides."""
