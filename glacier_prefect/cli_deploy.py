@@ -125,7 +125,7 @@ def destroy(
 
 def _progress(event: Event) -> None:
     if event.kind in ("interrupted", "state_lock_acquire", "state_unlocked", "waiting") or (
-        sys.stderr.isatty() and event.kind.startswith("apply_")
+        sys.stderr.isatty() and event.kind.startswith(("apply_", "build_"))
     ):
         print(event.message, file=sys.stderr)
 

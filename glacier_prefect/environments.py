@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
@@ -30,6 +30,7 @@ ENVIRONMENT_KEYS = (
     "bucket_prefix",
     "code",
     "git",
+    "image",
     "terraform",
     "secrets",
     "providers",
@@ -46,8 +47,24 @@ SKIPPED = frozenset({"tests", "venv", "node_modules"})
 """Folders in which no pipelines are looked for, beside hidden ones and virtual environments."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_REPOSITORY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")
 _IMPORTS_GLACIER = re.compile(rb"^\s*(?:from\s+glacier_prefect\b|import\s[^#\n]*\bglacier_prefect\b)", re.MULTILINE)
 _loading: ContextVar[Path | None] = ContextVar("glacier_loading", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What an environment says of the image with the code, `image = { ... }`.
+
+    Attributes:
+        repository: Where it is pushed to; the registry that the environment makes if None.
+        dockerfile: What it is built by, from the project's folder.
+        platform: Of the machines that run it.
+    """
+
+    repository: str | None = None
+    dockerfile: str = "Dockerfile"
+    platform: str = "linux/amd64"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +81,7 @@ class Environment:
         secrets: Name in a secret store by name in code.
         code: How code reaches the worker: local, git, bucket or image.
         git: Address of the repository for `code = "git"`, that of the remote `origin` if None.
+        image: What it says of the image for `code = "image"`.
         terraform: "terraform" or "tofu".
         work_pool: Prefect's type of the work pool; the provider's usual one if None.
         work_pool_credentials: Name of the block with the credentials that start runs in the pool; the worker's own
@@ -84,6 +102,7 @@ class Environment:
     secrets: Mapping[str, str] = field(default_factory=dict)
     code: str = "local"
     git: str | None = None
+    image: Image = field(default_factory=Image)
     terraform: str = "terraform"
     work_pool: str | None = None
     work_pool_credentials: str | None = None
@@ -367,8 +386,27 @@ def _environment(name: str, table: Any, file: str) -> Environment:
         _check_table(each, f"{where}: executor {other!r}")
     known = {key: table[key] for key in ENVIRONMENT_KEYS if key in table}
     known["infrastructure"] = _infrastructure(table.get("infrastructure", {}), f"{where}: infrastructure")
+    known["image"] = _image(table.get("image", {}), f"{where}: image")
     settings = {key: value for key, value in table.items() if key not in ENVIRONMENT_KEYS}
     return Environment(name=name, **known, settings=settings, where=where)
+
+
+def _image(table: Any, where: str) -> Image:
+    _check_table(table, where)
+    for key, value in table.items():
+        if key not in (known := [each.name for each in fields(Image)]):
+            raise ConfigurationError(f"{where} has the unknown key {key!r}. {nearest(key, known)}")
+        if not isinstance(value, str) or not value:
+            raise ConfigurationError(f"{where} has {key} = {value!r}; expected a text.")
+    image = Image(**table)
+    if image.repository is not None and not _REPOSITORY.fullmatch(image.repository):
+        raise ConfigurationError(
+            f"{where} has repository = {image.repository!r}; expected the name of an image without tag or digest, as "
+            "in 'registry.example.com/shop'."
+        )
+    if not re.fullmatch(r"[a-z0-9]+/[a-z0-9]+(/v\d+)?", image.platform):
+        raise ConfigurationError(f"{where} has platform = {image.platform!r}; expected one, as in 'linux/arm64'.")
+    return image
 
 
 def _infrastructure(table: Any, where: str) -> Infrastructure:

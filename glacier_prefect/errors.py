@@ -34,6 +34,7 @@
     ├── DeployRefused              (PermissionError)  a deploy would touch what is not Glacier's, or delete too much
     ├── DeployLocked               (BlockingIOError)  another deploy of the same environment runs
     ├── DeployFailed               (RuntimeError)  Prefect refused a call of a deploy, or did not answer it
+    ├── BuildFailed                (RuntimeError)  an image with the code could not be built or pushed
     ├── TerraformMissing           (FileNotFoundError)  there is no such program
     ├── TerraformTooOld            (RuntimeError)  the program is older than what the modules need
     ├── TerraformFailed            (RuntimeError)  a Terraform command failed
@@ -198,6 +199,10 @@ class DeployFailed(GlacierError, RuntimeError):
     """
 
     refused: bool = False
+
+
+class BuildFailed(GlacierError, RuntimeError):
+    """An image with the code could not be built or pushed. Nothing was changed in Prefect."""
 
 
 class TerraformMissing(GlacierError, FileNotFoundError):

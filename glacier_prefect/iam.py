@@ -14,7 +14,7 @@ from glacier_prefect.environments import Environment, Project
 from glacier_prefect.graph import Graph, Node
 from glacier_prefect.infrastructure import KEPT, kept_prefixes
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.providers.base import environment_provider, location_provider
+from glacier_prefect.providers.base import code_place, environment_provider, location_provider
 from glacier_prefect.sources import Location
 from glacier_prefect.tasks import Task
 
@@ -104,6 +104,17 @@ def _of_runs(pipeline: Pipeline, project: Project) -> Iterator[Permission]:
             where=f"{bucket}/{prefix}",
             task=None,
             reason=f"every run keeps {reasons[what]}",
+        )
+    if (code := code_place(pipeline.graph.locations, project)) is not None:
+        provider, bucket, prefix = code
+        yield Permission(
+            identity=pipeline.name,
+            provider=provider.name,
+            verb="read",
+            actions=tuple(provider.actions.get("read", ())),
+            where=f"{bucket}/{prefix}",
+            task=None,
+            reason="every run takes the code from there",
         )
 
 

@@ -25,12 +25,14 @@ from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import Provider
 from glacier_prefect.providers.base import (
     CloudProvider,
+    code_place,
     environment_pool,
     environment_provider,
     exchange_location,
     location_provider,
     named_exchange,
 )
+from glacier_prefect.providers.cloud_modules import image_repository
 from glacier_prefect.sources import Location
 
 FILE = "main.tf.json"
@@ -87,6 +89,8 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
         }
         kept = kept_prefixes(each, project)
         found[each.name] += [(provider, "writes", bucket, prefix) for provider, bucket, _, prefix in kept]
+        if (code := code_place(each.graph.locations, project)) is not None:
+            found[each.name].append((code[0], "reads", *code[1:]))
     providers = [own]
     for provider in (provider for touched in found.values() for provider, *_ in touched):
         if provider not in providers:
@@ -95,6 +99,7 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
     def access(stores: Sequence[Provider]) -> dict[str, Access]:
         return {pipeline: _access(touched, listed[pipeline], stores) for pipeline, touched in found.items()}
 
+    images = (environment.image.repository or "") if environment.code == "image" else None
     secrets = {each.name: _secrets(each.graph, environment) for each in pipelines}
     pool = WorkPool(
         name=f"glacier-{name}-{environment.name}-pool",
@@ -117,6 +122,7 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
                 pipelines=access([provider]),
                 work_pool=pool if provider is own else None,
                 secrets=secrets if provider is own else {},
+                images=images if provider is own else None,
                 infrastructure=environment.infrastructure,
             ),
         )
@@ -323,6 +329,8 @@ def _outputs(calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
     if buckets := {name: call.output("uri") for name, call in calls.items() if call.source.endswith("/bucket")}:
         outputs["buckets"] = ("Address of each bucket, by the name of its module call.", buckets)
     for call in calls.values():
+        if call.source.endswith("/registry"):
+            outputs["registry"] = ("Repository of the images with the code.", image_repository(call))
         if call.source.endswith("/work_pool"):
             pool = {"name": call.output("name"), "type": call.output("type")}
             outputs["work_pool"] = ("The Prefect work pool.", pool)

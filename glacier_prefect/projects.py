@@ -16,9 +16,11 @@ from glacier_prefect.environments import Project, find_project
 from glacier_prefect.errors import BackendChanged, UsageError
 from glacier_prefect.loading import load_project
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.providers.base import environment_provider
+from glacier_prefect.providers.base import CloudProvider, environment_provider
 
 if TYPE_CHECKING:
+    from glacier_prefect.deployments.code import Delivery
+    from glacier_prefect.deployments.code_bucket import BucketCode
     from glacier_prefect.deployments.deploying import Desired, Planned
     from glacier_prefect.deployments.state import State
     from glacier_prefect.terraform_cli import TerraformCLI
@@ -50,7 +52,7 @@ def plan(project: Project, pipelines: Sequence[Pipeline], *, on_event: OnEvent =
     from glacier_prefect.deployments import deploying
     from glacier_prefect.deployments.api import Api
 
-    state, wanted = _state(project, on_event), _desired(project, pipelines)
+    state, wanted = _state(project, on_event), _desired(project, pipelines, _delivery(project))
     state.numbers()  # what keeps them may be out of reach, which is said better here than by Terraform
     terraform = _terraform(project, pipelines, on_event, looks=True)
     with Api() as api:
@@ -79,10 +81,11 @@ def deploy(
     from glacier_prefect.deployments import deploying
     from glacier_prefect.deployments.api import Api
 
-    state, wanted = _state(project, on_event), _desired(project, pipelines)
+    state, delivery = _state(project, on_event), _delivery(project, on_event)
+    wanted = _desired(project, pipelines, delivery)
     with Api() as api, state.locked():  # before the root is written, which another deploy may be reading
         terraform = _terraform(project, pipelines, on_event)
-        return deploying.deploy(api, state, wanted, terraform, deploying.Options(**options), confirm)
+        return deploying.deploy(api, state, wanted, terraform, deploying.Options(**options), confirm, delivery)
 
 
 def rollback(project: Project, to: int, *, confirm: Confirm = _yes, on_event: OnEvent = _quiet) -> Planned | None:
@@ -92,7 +95,7 @@ def rollback(project: Project, to: int, *, confirm: Confirm = _yes, on_event: On
 
     state = _state(project, on_event)
     with Api() as api:
-        return deploying.rollback(api, state, to, confirm)
+        return deploying.rollback(api, state, to, confirm, _archives(project))
 
 
 def status(project: Project, pipelines: Sequence[Pipeline], *, on_event: OnEvent = _quiet) -> dict[str, Any]:
@@ -104,7 +107,7 @@ def status(project: Project, pipelines: Sequence[Pipeline], *, on_event: OnEvent
     state.numbers()  # as in `plan`
     terraform = _terraform(project, pipelines, on_event, looks=True)
     with Api() as api:
-        return status_of(api, state, _desired(project, pipelines), terraform)
+        return status_of(api, state, _desired(project, pipelines, _delivery(project)), terraform)
 
 
 def destroy(
@@ -132,6 +135,7 @@ def destroy(
             allow_data_loss=allow_data_loss,
             purge_history=purge_history,
             confirm=confirm,
+            archives=_archives(project),
         )
         if done is not None:
             shutil.rmtree(root, ignore_errors=True)
@@ -193,7 +197,32 @@ def _state(project: Project, on_event: OnEvent) -> State:
     return State(bucket, before=here)
 
 
-def _desired(project: Project, pipelines: Sequence[Pipeline]) -> Desired:
+def _delivery(project: Project, on_event: OnEvent = _quiet) -> Delivery | None:
+    """Return what brings code to where workers find it, None if nothing has to."""
+    environment = project.environment()
+    if environment.code != "image":
+        return _archives(project) if environment.code == "bucket" else None
+    from glacier_prefect.deployments.archive import Archive
+    from glacier_prefect.deployments.code_image import ImageCode
+    from glacier_prefect.terraform_plan import Event
+
+    return ImageCode(
+        Archive(project), environment.image, lambda line: on_event(Event(kind="build_progress", message=line))
+    )
+
+
+def _archives(project: Project) -> BucketCode | None:
+    """Return what knows the archives of code, None on one machine, where there are none."""
+    provider = environment_provider(project).resolved()
+    if not isinstance(provider, CloudProvider):
+        return None
+    from glacier_prefect.deployments.archive import Archive
+    from glacier_prefect.deployments.code_bucket import BucketCode
+
+    return BucketCode(Archive(project), project, provider)
+
+
+def _desired(project: Project, pipelines: Sequence[Pipeline], delivery: Delivery | None = None) -> Desired:
     from glacier_prefect.deployments.desired import Target, desired
     from glacier_prefect.providers.base import environment_pool, named_exchange
 
@@ -206,6 +235,7 @@ def _desired(project: Project, pipelines: Sequence[Pipeline]) -> Desired:
         folder=project.folder.resolve(),
         code=environment.code,
         git=environment.git,
+        delivery=delivery,
         pool=replace(pool, credentials=environment.work_pool_credentials, secrets=environment.secrets),
         exchange=named_exchange(project),
         settings={key: known[key] for key in ("provider", "settings", "bucket_prefix", "providers", "secrets")},

@@ -8,17 +8,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from glacier_prefect.deployments.actual import Actual, read_actual
 from glacier_prefect.deployments.api import PAGE, Api
 from glacier_prefect.deployments.apply import apply
 from glacier_prefect.deployments.changes import Change, compare
+from glacier_prefect.deployments.code import Delivery
 from glacier_prefect.deployments.desired import Wanted
 from glacier_prefect.deployments.recovery import is_used, recover
 from glacier_prefect.deployments.state import Record, State
 from glacier_prefect.errors import DataLossRefused, DeployRefused, StateLocked
 from glacier_prefect.terraform_plan import Output, Plan, data_loss
+
+if TYPE_CHECKING:
+    from glacier_prefect.deployments.code_bucket import BucketCode
 
 Desired = Callable[[Mapping[str, Any]], Sequence[Wanted]]
 
@@ -121,6 +125,7 @@ def deploy(
     infrastructure: Infrastructure | None = None,
     options: Options | None = None,
     confirm: Callable[[Planned], bool] = lambda planned: True,
+    delivery: Delivery | None = None,
 ) -> Planned | None:
     """Bring Prefect and the infrastructure to what is wanted; return what was done, None if it was not confirmed.
 
@@ -133,6 +138,7 @@ def deploy(
         infrastructure: What drives Terraform.
         options: What it may do.
         confirm: Asked with what is going to be done, if anything is.
+        delivery: What brings code to where workers find it, before Prefect is told of it.
     """
     options = options or Options()
     with _locked(api, state):
@@ -153,12 +159,22 @@ def deploy(
                     far = "The infrastructure is changed already and stays so; the next deploy goes on from there."
                     notes.enter_context(_noting(far))
                     changes, _, _ = _compared(api, state, desired(outputs_of(infrastructure)), options)
+                if delivery is not None:
+                    outputs = outputs_of(infrastructure)
+                    if delivery.deliver(changes, outputs):
+                        changes, _, _ = _compared(api, state, desired(outputs), options)
                 apply(api, state, changes, planned.record, planned.flows, "deploy")
+            if delivery is not None:
+                delivery.tidy(state)
             return planned
 
 
 def rollback(
-    api: Api, state: State, to: int, confirm: Callable[[Planned], bool] = lambda planned: True
+    api: Api,
+    state: State,
+    to: int,
+    confirm: Callable[[Planned], bool] = lambda planned: True,
+    archives: BucketCode | None = None,
 ) -> Planned | None:
     """Point deployments back to what record `to` says: code, job variables, schedule, parameters.
 
@@ -170,10 +186,13 @@ def rollback(
         state: The environment's records and journal.
         to: Number of the record.
         confirm: Asked with what is going to be done, if anything is.
+        archives: Archives of code, which its records may name.
     """
     with _locked(api, state):
         recovered = recover(api, state)
         record, old = state.record(), state.record(to)
+        if archives is not None:
+            archives.check(old)
         wanted = [
             Wanted(kind=each.kind, name=each.name, fields=each.fields)
             for each in old.objects
@@ -202,6 +221,7 @@ def destroy(
     allow_data_loss: bool = False,
     purge_history: bool = False,
     confirm: Callable[[Planned], bool] = lambda planned: True,
+    archives: BucketCode | None = None,
 ) -> Planned | None:
     """Delete what Glacier made in Prefect, then the infrastructure; flows and run history are kept.
 
@@ -212,6 +232,7 @@ def destroy(
         allow_data_loss: Destroy what holds data.
         purge_history: Delete the runs of these deployments too, and their flows if nobody else uses them.
         confirm: Asked with what is going to be done.
+        archives: Archives of code, which go too.
 
     Raises:
         DataLossRefused: It would destroy data. Nothing was changed.
@@ -241,6 +262,8 @@ def destroy(
             apply(api, state, changes, record, actual.flows, "destroy")
             if purge_history:
                 _purge_flows(api, changes, actual.flows)
+            if archives is not None:
+                archives.forget(state)
             if infrastructure is not None and saved is not None:
                 with _noting("In Prefect all is deleted; `glacier destroy` again goes on with the infrastructure."):
                     state.kept.check()

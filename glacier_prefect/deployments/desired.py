@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from glacier_prefect.blocks import Block
-from glacier_prefect.deployments.code import GitCode, LocalCode, code_hash
-from glacier_prefect.errors import ConfigurationError, NameTakenError, NotAvailableError
+from glacier_prefect.deployments.code import Code, Delivery, GitCode, LocalCode, code_hash
+from glacier_prefect.errors import ConfigurationError, NameTakenError
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.pools import Pool
 from glacier_prefect.providers.base import exchange_location, location_provider
@@ -32,8 +32,9 @@ class Target:
         project: The project's name.
         env: The environment's name.
         folder: The project's folder; entrypoints are relative to it.
-        code: How code reaches the worker: "local" or "git".
+        code: How code reaches the worker: "local" or "git", or by `delivery`.
         git: Where the worker clones from, None for the remote `origin`.
+        delivery: What brings code to where workers find it; None if nothing has to.
         pool: The work pool.
         exchange: Where runs leave results and frames for other machines; a pipeline's first bucket if None.
         settings: The environment's settings; other ones make each deployment another one.
@@ -44,6 +45,7 @@ class Target:
     folder: Path
     code: str = "local"
     git: str | None = None
+    delivery: Delivery | None = None
     pool: Pool = field(default_factory=Pool)
     exchange: Location | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -107,8 +109,7 @@ def desired(pipelines: Iterable[Pipeline], target: Target, outputs: Mapping[str,
     found = [*_blocks(pipelines, target)]
     found.append(pool)
     code = _code(target, pool.fields["type"])
-    steps, identity = code.pull_steps(), code.identity()
-    found += [_deployment(each, target, pool.name, outputs, steps, identity) for _, each in sorted(known.items())]
+    found += [_deployment(each, target, pool.name, outputs, code) for _, each in sorted(known.items())]
     return found
 
 
@@ -134,19 +135,26 @@ def _pool(target: Target, outputs: Mapping[str, Any]) -> Wanted:
     )
 
 
-def _code(target: Target, pool: str) -> LocalCode | GitCode:
+def _code(target: Target, pool: str) -> Code:
+    if target.code == "image" and pool == "process":
+        raise ConfigurationError(
+            "code = \"image\" means that a run starts from an image, and those of a work pool 'process' start none.\n"
+            'Hint: code = "local", "git" or "bucket".'
+        )
+    if target.delivery is not None:
+        return target.delivery
     if target.code == "local":
         if pool != "process":
             raise ConfigurationError(
                 f'code = "local" means that the worker has the project\'s folder, and runs of a work pool {pool!r} are '
-                'elsewhere.\nHint: code = "git".'
+                'elsewhere.\nHint: code = "git", "bucket" or "image".'
             )
         return LocalCode(target.folder)
-    if target.code == "git":
-        return GitCode(target.folder, target.git)
-    raise NotAvailableError(
-        f'code = "{target.code}" is not available in this version of Glacier.\nHint: use "local" or "git".'
-    )
+    if target.code != "git":
+        raise ConfigurationError(
+            f'code = "{target.code}" needs an environment in a cloud.\nHint: code = "local" or "git".'
+        )
+    return GitCode(target.folder, target.git)
 
 
 def _blocks(pipelines: Iterable[Pipeline], target: Target) -> Iterable[Wanted]:
@@ -192,8 +200,7 @@ def _deployment(
     target: Target,
     pool: str,
     outputs: Mapping[str, Any],
-    steps: list[dict[str, Any]],
-    identity: Mapping[str, Any],
+    code: Code,
 ) -> Wanted:
     variable = pipeline.require_variable("deployed")
     assert pipeline.file is not None
@@ -213,7 +220,7 @@ def _deployment(
         schedule = {"cron": pipeline.schedule, "timezone": pipeline.timezone}
     fields = {
         "entrypoint": f"{file.relative_to(target.folder).as_posix()}:{variable}.flow",
-        "pull_steps": steps,
+        "pull_steps": code.pull_steps(pipeline),
         "parameter_openapi_schema": pipeline.flow.parameters.model_dump_for_openapi(),
         "enforce_parameter_schema": True,
         "tags": sorted({*pipeline.tags, *target.tags}),
@@ -222,7 +229,8 @@ def _deployment(
         "job_variables": variables,
         "schedule": schedule,
     }
-    also = {**identity, "settings": dict(target.settings), "job_variables": variables, "pool": pool}
+    also = {**code.identity(pipeline), "settings": dict(target.settings), "job_variables": variables, "pool": pool}
     fields["version"] = code_hash(pipeline, target.folder, also)
+    fields["job_variables"] = {**variables, **code.job_variables(outputs)}  # which follow from the code
     plain = json.loads(json.dumps(fields))  # what comes back from Prefect and from the record
     return Wanted(kind="deployment", name=f"{pipeline.name}/{target.env}", fields=plain)

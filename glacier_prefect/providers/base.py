@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from glacier_prefect.blocks import Block, Saved
 from glacier_prefect.environments import ENVIRONMENT_KEYS, Project, find_project, first_variable
 from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, nearest
 from glacier_prefect.pools import Pool
-from glacier_prefect.providers.cloud_modules import cloud_modules
+from glacier_prefect.providers.cloud_modules import cloud_modules, image_repository
 from glacier_prefect.registry import Registry
 from glacier_prefect.sources.base import Sink
 from glacier_prefect.sources.cloud import CloudLocation
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from glacier_prefect.credentials import Credentials
-    from glacier_prefect.modules import Infrastructure, ModuleCall, Needs
+    from glacier_prefect.modules import Infrastructure, ModuleCall, Needs, Reference
     from glacier_prefect.providers.cloud_modules import ModuleCalls
     from glacier_prefect.sources.base import Location, Mode, Source
 
@@ -331,6 +332,8 @@ class CloudProvider(Provider):
                 "'https://storage.example.com:9000'."
             )
 
+    pull: ClassVar[tuple[str, str]]
+    """Prefect's pull step for a folder of a bucket, and the package that it is in."""
     grants_at_bucket: ClassVar[bool] = True
     """Whether what a pipeline's runs may do stands at the buckets and secrets, not in the role of its runs."""
 
@@ -338,6 +341,24 @@ class CloudProvider(Provider):
     @abstractmethod
     def credentials(self) -> Credentials:
         """What finds this provider's credentials when they are first needed."""
+
+    def pull_step(self, bucket: str, folder: str) -> dict[str, Any]:
+        """Return the pull step that takes a folder of a bucket, as a saved block if `credentials_block` names one, else
+        as whoever the run is; its id is "pull".
+
+        Args:
+            bucket: Name of the bucket in the cloud.
+            folder: Folder in it, which ends in "/", so that no other begins with its name.
+        """
+        step, package = self.pull
+        found = {"bucket": bucket, "folder": folder, **self._pull_settings()}
+        if isinstance(saved := self.block_of_credentials(), Saved):
+            found["credentials"] = f"{{{{ prefect.blocks.{saved.kind.slug}.{saved.name} }}}}"
+        return {step: {"id": "pull", "requires": package, **found}}
+
+    def _pull_settings(self) -> dict[str, Any]:
+        """Return what the pull step has to be told besides."""
+        return {}
 
     def modules(self, needs: Needs) -> tuple[ModuleCall, ...]:
         return cloud_modules(self, needs)
@@ -372,6 +393,14 @@ class CloudProvider(Provider):
             keepers: Their names.
         """
         return {}
+
+    def registry_name(self, calls: ModuleCalls) -> str:
+        """Return the name of the registry for images with the code."""
+        return re.sub(r"[^a-z0-9]+", "-", calls.needs.name.lower()).strip("-")
+
+    def image_of(self, registry: ModuleCall) -> str | Reference:
+        """Return the name of the images in a registry, as the work pool has to know it."""
+        return image_repository(registry)
 
     def budget_place(self, wanted: Infrastructure) -> Mapping[str, str]:
         """Return what `location` of a budget says besides."""
@@ -490,6 +519,39 @@ def exchange_location(locations: Iterable[Location], named: Location | None = No
     found = [each for each in locations if isinstance(each, CloudLocation)]
     first = next((each for each in found if isinstance(each, Sink)), found[0] if found else None)
     return None if first is None else (first, "")
+
+
+def code_place(locations: Iterable[Location], project: Project) -> tuple[CloudProvider, str, str] | None:
+    """Return where archives of code are for a pipeline's runs: provider, bucket, and a folder that ends in "/"; None
+    without `code = "bucket"`. It is the bucket in which its runs leave results, of the environment's own provider.
+
+    Args:
+        locations: What the pipeline reads and writes.
+        project: Where the environment is described.
+
+    Raises:
+        ConfigurationError: There is no such bucket.
+    """
+    environment = project.environment()
+    if environment.code != "bucket":
+        return None
+    own = environment_provider(project).resolved()
+    if not isinstance(own, CloudProvider):
+        raise ConfigurationError(
+            f'{environment.where}: code = "bucket" needs a bucket in a cloud, and provider is {own.name!r}.\n'
+            'Hint: code = "local" or "git".'
+        )
+    seen = location_provider(own.bucket_source("a", "a.parquet")).resolved()  # without what does not show in a location
+    here = [each for each in locations if location_provider(each).resolved() == seen]
+    if (place := exchange_location(here, named_exchange(project))) is None:
+        raise ConfigurationError(
+            f'{environment.where}: code = "bucket" needs a bucket, and a pipeline has none of the environment\'s own '
+            f"provider, {own.name!r}.\n"
+            'Hint: name one, as in exchange = "my-bucket/folder".'
+        )
+    location, folder = place
+    above = f"{folder}.glacier/code/{project.require_name()}/{environment.name}/"
+    return own, location.full_bucket, above
 
 
 def location_provider(location: Location) -> Provider:

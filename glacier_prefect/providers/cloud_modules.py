@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from glacier_prefect.providers.base import CloudProvider
 
 RESULTS = "/.glacier/results/"  # what Prefect's own block of a bucket writes
+CODE = "code"  # name of the images with the code in a registry that has several
 HINTS = {
     "bucket": "rename it in code (bucket=), or set bucket_prefix, which stands before it in this environment.",
     "account": "set storage_account in this environment.",
@@ -66,6 +67,8 @@ class ModuleCalls:
         calls = [*self.provider.account_calls(self), *map(self.bucket, self.needs.buckets)]
         if (stored := self.stored()) is not None:
             calls.append(stored)
+        if self.registry is not None:
+            calls.append(self.registry)
         if self.runs_there:
             network = self.call("network", name=f"{self.needs.name}-net", **self.wanted.network)
             calls += [network, self.work_pool(network, stored)]
@@ -81,6 +84,19 @@ class ModuleCalls:
         where = {**self.provider.module_location(), **self.provider.budget_place(self.wanted)}
         inputs = {"monthly_limit": limit, "notify": self.wanted.notify, "hardened": None}
         return self.call("budget", name=f"{self.needs.name}-budget", location=where, **inputs)
+
+    @property
+    def registry(self) -> ModuleCall | None:
+        """The call for images with the code, None if they are somewhere else or there are none."""
+        if self.needs.images != "":
+            return None
+        readers = {name: {"identity": each} for name in self.needs.pipelines if (each := self.identity(name))}
+        return self.call("registry", name=self.provider.registry_name(self), readers=readers)
+
+    @property
+    def image(self) -> str | Reference | None:
+        """What images with the code are named after, so that the pool may pull them; a deploy says which it is."""
+        return self.needs.images or (None if self.registry is None else self.provider.image_of(self.registry))
 
     def identity(self, pipeline: str) -> Reference | None:
         """Return the principal of a pipeline's runs, if the cloud's buckets say what it may do."""
@@ -139,7 +155,7 @@ class ModuleCalls:
             worker=self.wanted.worker,
             env={**self.pool.env, **of_store.pop("env", {})},
             pipelines={
-                name: {**each, **self.known(secrets=list(self.secrets.get(name, ())))}
+                name: {**each, **self.known(secrets=list(self.secrets.get(name, ())), image=self.image)}
                 for name, each in pipelines.items()
             },
             network={name: network.output(name) for name in ("id", "subnets", "security_groups")},
@@ -152,3 +168,9 @@ class ModuleCalls:
     def known(**inputs: Any) -> dict[str, Any]:
         """Return the inputs that say something."""
         return {name: value for name, value in inputs.items() if value not in (None, [], {})}
+
+
+def image_repository(registry: ModuleCall) -> Reference:
+    """Return the name of the images in a registry; that of AWS is one repository, those of others have several."""
+    url = registry.output("url")
+    return url if registry.source == "aws/registry" else Reference(f'format("%s/{CODE}", {url.expression})')
