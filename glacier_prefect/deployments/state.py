@@ -3,6 +3,7 @@ of Prefect.
 
     <folder>/history/<n>.json   what Glacier made, with Prefect's ids; the highest number is the present one
     <folder>/journal.jsonl      each write, noted before and after it is made; gone when a deploy has ended
+    <folder>/agreed             the digest of the plan that a deploy carries out; gone when it has ended well
     <folder>/lock               held while a deploy runs
 """
 
@@ -142,8 +143,23 @@ class State:
             raise
         sync_folder(file.parent)
 
+    def agreed(self) -> str | None:
+        """Return the digest of the plan that a deploy began to carry out and did not finish, None if there is none."""
+        try:
+            return str(json.loads((self.folder / "agreed").read_text(encoding="utf-8"))["digest"])
+        except FileNotFoundError:
+            return None
+
+    def agree(self, digest: str | None) -> None:
+        """Note which plan a deploy carries out, or that it is done."""
+        if digest is not None:
+            self._write(self.folder / "agreed", {"digest": digest})
+        else:
+            (self.folder / "agreed").unlink(missing_ok=True)
+
     def forget(self) -> None:
         """Remove all records; the lock goes when it is given back."""
+        self.agree(None)
         for number in self.numbers():
             (self.folder / "history" / f"{number}.json").unlink()
         with contextlib.suppress(OSError):
