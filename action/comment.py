@@ -210,7 +210,7 @@ def _sections(tree: Mapping[str, Any], graphs: Mapping[str, str], width: int | N
     objects = sorted((each for each in tree["prefect"] if each["action"] != "keep" or each["adopted"]), key=_order)
     sections = []
     if lost := [f"- {shown(each['address'], width)}" for each in changed if each["loses_data"]]:
-        title = f"Would be destroyed with its data, which a deploy refuses: {len(lost):,}"
+        title = f"Would be destroyed with its data, which is refused without allow-data-loss: {len(lost):,}"
         sections.append(Section(title=title, lines=lost, folded=False))
     if rows := list(_tree(tree, changed, objects, width)):
         sections.append(Section(title="Changes", lines=rows, folded=len(rows) > OPEN_ROWS))
