@@ -99,7 +99,7 @@ def rollback(
 ) -> None:
     """Point deployments back to an earlier deploy: code, job variables, schedule, parameters."""
     project = projects.checked_project()
-    done = projects.rollback(project, to, confirm=_asking(project, yes, "Roll back"))
+    done = projects.rollback(project, to, confirm=_asking(project, yes, "Roll back"), on_event=_progress)
     local = project.environment().code == "local"
     print(
         "Not touched: infrastructure, data, run history, and deployments that are newer"
@@ -155,7 +155,9 @@ def _loaded(shared: bool) -> tuple[Project, list[Pipeline]]:
 
 
 def _progress(event: Event) -> None:
-    if event.kind in ("interrupted", "state_lock_acquire") or (sys.stderr.isatty() and event.kind.startswith("apply_")):
+    if event.kind in ("interrupted", "state_lock_acquire", "state_unlocked", "waiting") or (
+        sys.stderr.isatty() and event.kind.startswith("apply_")
+    ):
         print(event.message, file=sys.stderr)
 
 

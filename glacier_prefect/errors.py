@@ -39,6 +39,7 @@
     ├── TerraformMissing           (FileNotFoundError)  there is no such program
     ├── TerraformTooOld            (RuntimeError)  the program is older than what the modules need
     ├── TerraformFailed            (RuntimeError)  a Terraform command failed
+    │   ├── BackendChanged                       the state is in another place than the configuration says
     │   ├── StateLocked                          someone else works on the same state
     │   ├── PlanStale                            the state has changed since the plan was made
     │   └── ApplyFailed                          a part of a plan could not be done
@@ -54,6 +55,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from glacier_prefect.terraform_plan import Diagnostic
 
 
@@ -227,16 +230,22 @@ class TerraformFailed(GlacierError, RuntimeError):
         self.diagnostics = tuple(diagnostics)
 
 
+class BackendChanged(TerraformFailed):
+    """The state is in another place than the configuration says. Nothing was done."""
+
+
 class StateLocked(TerraformFailed):
     """Someone else works on the same state.
 
     Attributes:
         lock_id: What `force-unlock` asks for; None if Terraform did not say it.
-        who: User and machine that hold the lock.
+        who: User and machine that hold the lock, as "user@machine".
+        created: When it was taken, by the clock of that machine.
     """
 
     lock_id: str | None = None
     who: str | None = None
+    created: datetime | None = None
 
 
 class PlanStale(TerraformFailed):

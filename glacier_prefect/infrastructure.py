@@ -6,6 +6,7 @@ plain data, and only `generate` writes. Does not run Terraform (`terraform_cli` 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -145,16 +146,13 @@ def root(pipelines: Sequence[Pipeline], project: Project) -> tuple[dict[str, Mod
     backend and outputs.
     """
     needed = needs(pipelines, project)
-    calls, environment = _module_calls(needed, pipelines), project.environment()
-    backend: tuple[str, Mapping[str, Any]] = ("local", {"path": "terraform.tfstate"})
-    if environment.state is not None:
-        backend = needed[0][0].backend(environment.state, f"{project.require_name()}/{environment.name}")
+    calls = _module_calls(needed, pipelines)
     used = {call.source.partition("/")[0] for call in calls.values()}
     document = {
         "//": NOTE,
         "terraform": {
             "required_version": REQUIRED_VERSION,
-            "backend": dict([backend]),
+            "backend": _backend(project, needed[0][0]),
             **({"required_providers": {"databricks": {"source": DATABRICKS}}} if "databricks" in used else {}),
         },
         "provider": _providers(provider for provider, _ in needed if provider.name in used),
@@ -184,14 +182,35 @@ def generate(pipelines: Sequence[Pipeline], project: Project) -> Root:
     What else is in its folder, as the state, stays.
     """
     calls, document = root(pipelines, project)
-    made, text = Root(folder=root_folder(project, project.environment().name), calls=calls), rendered(document)
-    for folder in (made.folder.parent, made.folder):  # the state has secrets in clear, so only its owner may look
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-    _copy_modules({call.source for call in calls.values()}, made.folder / "modules")
-    _write(made.folder / ".gitignore", "*\n")  # nor may it get into a repository
-    _write(made.file, text)
+    made = Root(folder=root_folder(project, project.environment().name), calls=calls)
+    _write_root(made.folder, document, {call.source for call in calls.values()})
     return made
+
+
+def generate_empty(project: Project) -> Path:
+    """Write a root for destroying what the environment's remote state has, and return its folder: the root that is
+    there, with the present backend; else one without modules, so that all that is in the state goes.
+    """
+    environment, own = project.environment(), environment_provider(project).resolved()
+    folder = root_folder(project, environment.name)
+    with contextlib.suppress(OSError, ValueError):
+        there = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        there["terraform"]["backend"] = _backend(project, own)
+        _write(folder / FILE, rendered(there))
+        return folder
+    others = [environment_provider(project, name).resolved() for name in environment.providers]
+    document = {
+        "//": NOTE,
+        "terraform": {"required_version": REQUIRED_VERSION, "backend": _backend(project, own)},
+        "provider": _providers([own, *others]),
+    }
+    _write_root(folder, document)
+    return folder
+
+
+def state_folder(project: Project) -> str:
+    """Return the folder of the environment in the bucket of its state."""
+    return f"{project.require_name()}/{project.environment().name}"
 
 
 def modules_folder() -> Path:
@@ -201,6 +220,23 @@ def modules_folder() -> Path:
         if folder.is_dir():
             return folder
     raise GlacierError(f"Glacier's Terraform modules are not in {package}.\nHint: install glacier-prefect again.")
+
+
+def _write_root(folder: Path, document: Mapping[str, Any], modules: Iterable[str] = ()) -> None:
+    text = rendered(document)
+    for each in (folder.parent, folder):  # the state has secrets in clear, so only its owner may look
+        each.mkdir(parents=True, exist_ok=True)
+        each.chmod(0o700)
+    _copy_modules(modules, folder / "modules")
+    _write(folder / ".gitignore", "*\n")  # nor may it get into a repository
+    _write(folder / FILE, text)
+
+
+def _backend(project: Project, own: Provider) -> dict[str, Mapping[str, Any]]:
+    """Return where an environment's Terraform keeps its state."""
+    if (state := project.environment().state) is None:
+        return {"local": {"path": "terraform.tfstate"}}
+    return dict([own.backend(state, state_folder(project))])
 
 
 def _module_calls(needed: Sequence[tuple[Provider, Needs]], pipelines: Iterable[Pipeline]) -> dict[str, ModuleCall]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glacier_prefect.environments import Project, find_project
-from glacier_prefect.errors import StateNotShared
+from glacier_prefect.errors import BackendChanged, StateNotShared, UsageError
 from glacier_prefect.loading import load_project
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers.base import environment_provider
@@ -50,10 +50,11 @@ def plan(project: Project, pipelines: Sequence[Pipeline], *, on_event: OnEvent =
     from glacier_prefect.deployments import deploying
     from glacier_prefect.deployments.api import Api
 
-    terraform = _terraform(project, pipelines, on_event)
-    wanted = _desired(project, pipelines)
+    state, wanted = _state(project, on_event), _desired(project, pipelines)
+    state.numbers()  # what keeps them may be out of reach, which is said better here than by Terraform
+    terraform = _terraform(project, pipelines, on_event, looks=True)
     with Api() as api:
-        planned = deploying.plan(api, _state(project), wanted, terraform, deploying.Options(**options))
+        planned = deploying.plan(api, state, wanted, terraform, deploying.Options(**options))
     planned.close()
     return planned
 
@@ -78,18 +79,18 @@ def deploy(
     from glacier_prefect.deployments import deploying
     from glacier_prefect.deployments.api import Api
 
-    state, wanted = _state(project), _desired(project, pipelines)
+    state, wanted = _state(project, on_event), _desired(project, pipelines)
     with Api() as api, state.locked():  # before the root is written, which another deploy may be reading
         terraform = _terraform(project, pipelines, on_event)
         return deploying.deploy(api, state, wanted, terraform, deploying.Options(**options), confirm)
 
 
-def rollback(project: Project, to: int, *, confirm: Confirm = _yes) -> Planned | None:
+def rollback(project: Project, to: int, *, confirm: Confirm = _yes, on_event: OnEvent = _quiet) -> Planned | None:
     """Point deployments back to record `to`; return what was done, None if it was not confirmed."""
     from glacier_prefect.deployments import deploying
     from glacier_prefect.deployments.api import Api
 
-    state = _state(project)
+    state = _state(project, on_event)
     with Api() as api:
         return deploying.rollback(api, state, to, confirm)
 
@@ -99,9 +100,11 @@ def status(project: Project, pipelines: Sequence[Pipeline], *, on_event: OnEvent
     from glacier_prefect.deployments.api import Api
     from glacier_prefect.deployments.status import status as status_of
 
-    terraform = _terraform(project, pipelines, on_event)
+    state = _state(project, on_event)
+    state.numbers()  # as in `plan`
+    terraform = _terraform(project, pipelines, on_event, looks=True)
     with Api() as api:
-        return status_of(api, _state(project), _desired(project, pipelines), terraform)
+        return status_of(api, state, _desired(project, pipelines), terraform)
 
 
 def destroy(
@@ -117,9 +120,11 @@ def destroy(
     from glacier_prefect.deployments import deploying
     from glacier_prefect.deployments.api import Api
 
-    root = infrastructure.root_folder(project, project.environment().name)
-    state = _state(project)
+    state = _state(project, on_event)
     with Api() as api, state.locked():
+        root = infrastructure.root_folder(project, project.environment().name)
+        if project.environment().state is not None:  # it may have been deployed from another machine
+            root = infrastructure.generate_empty(project)
         done = deploying.destroy(
             api,
             state,
@@ -192,10 +197,34 @@ def checked_project() -> Project:
     return project
 
 
-def _state(project: Project) -> State:
+def _state(project: Project, on_event: OnEvent) -> State:
+    """Return the environment's records, lock and journal: beside Terraform's state, wherever that is."""
+    from glacier_prefect import infrastructure
+    from glacier_prefect.deployments.kept import KeptFolder
+    from glacier_prefect.deployments.kept_bucket import KeptBucket
     from glacier_prefect.deployments.state import State
+    from glacier_prefect.terraform_plan import Event
 
-    return State(project.folder / ".glacier" / project.environment().name)
+    environment, provider = project.environment(), environment_provider(project)
+    here = KeptFolder(project.folder / ".glacier" / environment.name)
+    place = environment.state
+    if place is None or (objects := provider.state_objects(place)) is None:
+        return State(here)
+    if here.has_journal():
+        raise UsageError(
+            f"A deploy of {environment.name!r} was killed while its state was kept on this machine, and is neither "
+            "undone nor finished. Nothing was done.\n"
+            f"Hint: take `state` out of {environment.where}, deploy, and put it in again."
+        )
+    bucket = KeptBucket(
+        objects,
+        infrastructure.state_folder(project),
+        state=place,
+        environment=environment.name,
+        root=infrastructure.root_folder(project, environment.name),
+        waiting=lambda message: on_event(Event(kind="waiting", message=message)),
+    )
+    return State(bucket, before=here)
 
 
 def _desired(project: Project, pipelines: Sequence[Pipeline]) -> Desired:
@@ -222,15 +251,40 @@ def _desired(project: Project, pipelines: Sequence[Pipeline]) -> Desired:
     return wanted
 
 
-def _terraform(project: Project, pipelines: Sequence[Pipeline], on_event: OnEvent) -> TerraformCLI:
+def _terraform(
+    project: Project, pipelines: Sequence[Pipeline], on_event: OnEvent, *, looks: bool = False
+) -> TerraformCLI:
     from glacier_prefect import infrastructure
 
-    return _driver(project, infrastructure.generate(pipelines, project).folder, on_event)
+    return _driver(project, infrastructure.generate(pipelines, project).folder, on_event, looks=looks)
 
 
-def _driver(project: Project, root: Path, on_event: OnEvent) -> TerraformCLI:
+def _driver(project: Project, root: Path, on_event: OnEvent, *, looks: bool = False) -> TerraformCLI:
+    """Return what drives Terraform in a root.
+
+    Args:
+        project: The project.
+        root: The folder.
+        on_event: Called with what Terraform says.
+        looks: Whether nothing is going to be changed. Then a remote state is not locked, which takes the right to
+            write; one on this machine is, since Terraform rewrites it in place.
+    """
     from glacier_prefect.terraform_cli import TerraformCLI
 
-    driver = TerraformCLI(root, binary=project.environment().terraform, on_event=on_event, lock_seconds=_LOCK_SECONDS)
-    driver.init()
+    environment = project.environment()
+    driver = TerraformCLI(
+        root,
+        binary=environment.terraform,
+        on_event=on_event,
+        lock=not looks or environment.state is None,
+        lock_seconds=_LOCK_SECONDS,
+    )
+    try:
+        driver.init()
+    except BackendChanged as error:
+        error.add_note(
+            "Deploy records that are on this machine follow with the next deploy. From one bucket to another, copy all "
+            f"below {project.name}/{environment.name}/ instead, and delete {root / '.terraform'}."
+        )
+        raise
     return driver

@@ -4,7 +4,8 @@
     actual    what is there
     changes   what differs, field by field
     apply     does it; `recovery` undoes or finishes what came to no end
-    state     records and lock of an environment, and its `journal`
+    state     records and lock of an environment, and its `journal`; `kept` in a folder, or `kept_bucket` beside
+              Terraform's state
     code      which code a pipeline is and how it reaches the worker; `packages` brings what it imports
     deploying wires these; `status` finds drift; `show` makes text, Markdown and JSON of a plan
 

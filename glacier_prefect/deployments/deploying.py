@@ -18,7 +18,7 @@ from glacier_prefect.deployments.changes import Change, compare
 from glacier_prefect.deployments.desired import Wanted
 from glacier_prefect.deployments.recovery import is_used, recover
 from glacier_prefect.deployments.state import Owned, Record, State
-from glacier_prefect.errors import DataLossRefused, DeployRefused, PlanChanged
+from glacier_prefect.errors import DataLossRefused, DeployRefused, PlanChanged, StateLocked
 from glacier_prefect.terraform_plan import Output, Plan, data_loss
 
 Desired = Callable[[Mapping[str, Any]], Sequence[Wanted]]
@@ -32,6 +32,9 @@ class Infrastructure(Protocol):
 
     def apply(self, plan: Plan, *, allow_data_loss: bool = False) -> tuple[str, ...]:
         """Do a plan."""
+
+    def unlock(self, locked: StateLocked) -> None:
+        """Take away the lock of a Terraform that runs no more."""
 
     def output(self) -> dict[str, Output]:
         """Return the outputs."""
@@ -106,7 +109,7 @@ def plan(
     options: Options | None = None,
 ) -> Planned:
     """Return what a deploy would do; nothing is changed."""
-    saved = infrastructure.plan() if infrastructure is not None else None
+    saved = _saved_plan(state, infrastructure)
     try:
         outputs = _planned_outputs(saved) if saved is not None else {}
         changes, actual, record = _compared(api, state, desired(outputs), options or Options())
@@ -139,14 +142,14 @@ def deploy(
 
     Args:
         api: Prefect's API.
-        state: The environment's folder.
+        state: The environment's records and journal.
         desired: What is wanted in Prefect, from Terraform's outputs.
         infrastructure: What drives Terraform.
         options: What it may do.
         confirm: Asked with what is going to be done, if anything is.
     """
     options = options or Options()
-    with state.locked():
+    with _locked(api, state):
         recovered = recover(api, state)
         planned = replace(plan(api, state, desired, infrastructure, options), recovered=recovered)
         with contextlib.closing(planned):
@@ -163,6 +166,7 @@ def deploy(
             with contextlib.ExitStack() as notes:
                 if infrastructure is not None and saved is not None and saved.has_changes:
                     with _noting("Nothing was changed in Prefect."):
+                        state.kept.check()
                         infrastructure.apply(saved, allow_data_loss=options.allow_data_loss)
                     far = "The infrastructure is changed already and stays so; the next deploy goes on from there."
                     notes.enter_context(_noting(far))
@@ -185,11 +189,11 @@ def rollback(
 
     Args:
         api: Prefect's API.
-        state: The environment's folder.
+        state: The environment's records and journal.
         to: Number of the record.
         confirm: Asked with what is going to be done, if anything is.
     """
-    with state.locked():
+    with _locked(api, state):
         recovered = recover(api, state)
         record, old = state.record(), state.record(to)
         wanted = [
@@ -225,7 +229,7 @@ def destroy(
 
     Args:
         api: Prefect's API.
-        state: The environment's folder.
+        state: The environment's records and journal.
         infrastructure: What drives Terraform.
         allow_data_loss: Destroy what holds data.
         purge_history: Delete the runs of these deployments too, and their flows if nobody else uses them.
@@ -235,7 +239,7 @@ def destroy(
         DataLossRefused: It would destroy data. Nothing was changed.
         DeployRefused: Someone else's deployments use the work pool. Nothing was changed.
     """
-    with state.locked():
+    with _locked(api, state):
         recovered = recover(api, state)
         record = state.record()
         actual = read_actual(api, names_in(record))
@@ -246,7 +250,7 @@ def destroy(
             if each.kind == kind and (existing := actual.objects.get((kind, each.name))) and existing.id == each.id
         ]
         _check_others(api, changes)
-        saved = infrastructure.plan(destroy=True) if infrastructure is not None else None
+        saved = _saved_plan(state, infrastructure, destroy=True)
         planned = Planned(
             changes=changes, infrastructure=saved, api=api.url, flows=actual.flows, record=record, recovered=recovered
         )
@@ -261,9 +265,37 @@ def destroy(
                 _purge_flows(api, changes, actual.flows)
             if infrastructure is not None and saved is not None:
                 with _noting("In Prefect all is deleted; `glacier destroy` again goes on with the infrastructure."):
+                    state.kept.check()
                     infrastructure.apply(saved, allow_data_loss=allow_data_loss)
             state.forget()
             return planned
+
+
+@contextlib.contextmanager
+def _locked(api: Api, state: State) -> Iterator[None]:
+    """Hold the environment's lock, and write nothing to Prefect once it is no longer held."""
+    with state.locked():
+        before, api.guard = api.guard, state.kept.check
+        try:
+            yield
+        finally:
+            api.guard = before
+
+
+def _saved_plan(state: State, infrastructure: Infrastructure | None, *, destroy: bool = False) -> Plan | None:
+    """Return Terraform's plan; what a killed deploy left locked is unlocked first."""
+    if infrastructure is None:
+        return None
+    try:
+        saved = infrastructure.plan(destroy=destroy)
+    except StateLocked as locked:
+        if not state.is_held or state.kept.left_behind(locked) is None:
+            raise
+        infrastructure.unlock(locked)
+        saved = infrastructure.plan(destroy=destroy)
+    if state.is_held:
+        state.kept.unlocked()
+    return saved
 
 
 @contextlib.contextmanager

@@ -76,7 +76,17 @@ class AWSProvider(CloudProvider):
 
     def backend(self, state: str, key: str) -> tuple[str, Mapping[str, Any]]:
         place = {"bucket": state, "key": f"{key}/terraform.tfstate", "region": self._setting("region")}
-        return "s3", {**place, "encrypt": True, "use_lockfile": True}
+        settings = {
+            **place,
+            "encrypt": True,
+            "use_lockfile": True,
+            **({"profile": self.profile} if self.profile else {}),
+        }
+        if self.endpoint_url:  # a compatible store, which knows nothing else of AWS
+            skipped = ("credentials_validation", "region_validation", "requesting_account_id", "metadata_api_check")
+            settings |= {"endpoints": {"s3": self.endpoint_url}, "use_path_style": True}
+            settings |= {f"skip_{each}": True for each in skipped}
+        return "s3", settings
 
     def module_location(self) -> Mapping[str, str]:
         return {"region": self._setting("region")}

@@ -16,6 +16,7 @@ from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.providers.base import CloudProvider
 from glacier_prefect.sources.azure import AzureBlobSink, AzureBlobSource
 from glacier_prefect.sources.base import Sink, Source
+from glacier_prefect.sources.objects import Objects
 
 if TYPE_CHECKING:
     from glacier_prefect.modules import ModuleCall
@@ -126,13 +127,15 @@ class AzureProvider(CloudProvider):
         }
 
     def backend(self, state: str, key: str) -> tuple[str, Mapping[str, Any]]:
-        account, _, container = state.partition("/")
-        if not container:
-            raise ConfigurationError(
-                f"state = {state!r} is no place for Terraform's state in Azure; expected 'storage-account/container'."
-            )
+        account, container = _state_place(state)
         place = {"storage_account_name": account, "container_name": container, "key": f"{key}/terraform.tfstate"}
         return "azurerm", {**place, "use_azuread_auth": True}
+
+    def state_objects(self, state: str) -> Objects:
+        account, container = _state_place(state)
+        elsewhere = self.endpoint_url if account == self.account else None  # it is the address of one account
+        credentials = replace(self.credentials, storage_account=account, endpoint_url=elsewhere)
+        return Objects(credentials.store(container), f"{self.name}, container {state!r}")
 
     def module_location(self) -> Mapping[str, str]:
         return {"region": self._setting("location"), "resource_group": self._setting("resource_group")}
@@ -165,6 +168,16 @@ class AzureProvider(CloudProvider):
 
     def _place(self) -> dict[str, Any]:
         return {"resource_group": self.resource_group, "location": self.location, "storage_account": self.account}
+
+
+def _state_place(state: str) -> tuple[str, str]:
+    """Return storage account and container of an environment's `state`."""
+    account, _, container = state.partition("/")
+    if not container:
+        raise ConfigurationError(
+            f"state = {state!r} is no place for Terraform's state in Azure; expected 'storage-account/container'."
+        )
+    return account, container
 
 
 def account_name(project: str, environment: str) -> str:

@@ -17,6 +17,7 @@ from glacier_prefect.providers.cloud_modules import cloud_modules
 from glacier_prefect.registry import Registry
 from glacier_prefect.sources.base import Sink
 from glacier_prefect.sources.cloud import CloudLocation
+from glacier_prefect.sources.objects import Objects
 
 if TYPE_CHECKING:
     import polars as pl
@@ -142,6 +143,15 @@ class Provider(ABC):
             f"state = {state!r} is in no cloud: with the provider {self.name!r} the state is beside the root.\n"
             "Hint: leave `state` out of this environment."
         )
+
+    def state_objects(self, state: str) -> Objects | None:
+        """Return the objects of the bucket that keeps Terraform's state, beside which deploy records are kept; None if
+        Glacier cannot reach them, so that records stay on this machine.
+
+        Args:
+            state: As in `backend`.
+        """
+        return None
 
     def bucket_source(
         self,
@@ -331,6 +341,9 @@ class CloudProvider(Provider):
 
     def modules(self, needs: Needs) -> tuple[ModuleCall, ...]:
         return cloud_modules(self, needs)
+
+    def state_objects(self, state: str) -> Objects:
+        return Objects(self.credentials.store(state), f"{self.name}, bucket {state!r}")
 
     @abstractmethod
     def module_location(self) -> Mapping[str, str]:

@@ -95,7 +95,8 @@ class GCPProvider(CloudProvider):
         return "google", {"project": self._setting("project_id"), "region": self._setting("region")}
 
     def backend(self, state: str, key: str) -> tuple[str, Mapping[str, Any]]:
-        return "gcs", {"bucket": state, "prefix": key}
+        elsewhere = {"storage_custom_endpoint": f"{self.endpoint_url}/storage/v1/"} if self.endpoint_url else {}
+        return "gcs", {"bucket": state, "prefix": key, **elsewhere}
 
     def module_location(self) -> Mapping[str, str]:
         return {"project": self._setting("project_id"), "region": self._setting("region")}

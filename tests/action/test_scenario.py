@@ -13,7 +13,7 @@ import pytest
 
 from glacier_prefect.emulators import S3
 from tests.action.github import Token, running
-from tests.action.world import PLANTED, Counter, World, tree_without_planted
+from tests.action.world import PLANTED, Counter, World, assert_nothing_planted
 from tests.server.conftest import api, s3, server
 from tests.terraform.conftest import mirrors
 from tests.terraform.mirror import Mirror
@@ -63,7 +63,7 @@ def test_a_pull_request_is_planned_in_its_comment_and_nothing_is_changed(world: 
     (artifact,) = world.artifacts.rglob("*.md")
     assert artifact.name == "glacier-prod.md"
     assert artifact.stat().st_size > len(comment["body"])
-    tree_without_planted([ran.log, comment["body"], artifact.read_text(), json.dumps(ran.outputs)])
+    assert_nothing_planted([ran.log, comment["body"], artifact.read_text(), json.dumps(ran.outputs)])
     assert "***" in json.loads(ran.outputs["terraform-outputs"])["theirs"]
 
 
@@ -89,7 +89,9 @@ def test_the_merge_deploys_what_the_comment_showed(world: World, api: Any) -> No
     assert outputs["work_pool"] == {"name": "glacier-actshop-prod-pool", "type": "ecs"}
     assert "hidden" not in outputs
     assert {"actshop/prod/terraform.tfstate", "actshop/prod/history/1.json"} <= set(world.objects())
-    tree_without_planted([ran.log, json.dumps(ran.outputs), *(each.read_text() for each in world.artifacts.rglob("*"))])
+    assert_nothing_planted(
+        [ran.log, json.dumps(ran.outputs), *(each.read_text() for each in world.artifacts.rglob("*"))]
+    )
 
 
 def test_a_push_that_changes_nothing_writes_nothing_and_is_quick(world: World, record_property: Any) -> None:
@@ -146,7 +148,7 @@ def test_a_merge_that_would_do_something_else_than_was_shown_stops(world: World,
     assert code == 0, said
     assert "::warning::Not as the pull request showed: not expected: update deployment actshop-hourly/prod" in said
     assert world.descriptions() == {"flows/daily.py": "two", "flows/hourly.py": "two"}
-    tree_without_planted([each.read_text() for each in (step.folder / "temp").glob("*.md")])
+    assert_nothing_planted([each.read_text() for each in (step.folder / "temp").glob("*.md")])
 
 
 def test_a_fork_is_compared_with_the_base_branch_without_credentials(world: World) -> None:

@@ -195,7 +195,8 @@ def test_a_journal_survives_a_line_that_a_kill_cut_off(tmp_path: Path) -> None:
     journal.begin(deploy="x")
     with open(tmp_path / "journal.jsonl", "a") as file:
         file.write('{"event": "inte')
-    journal.done(journal.intend("something", None), "id")
+    [number] = journal.intend([("something", {})])
+    journal.done(number, "id")
     assert [each["event"] for each in journal.entries()] == ["begin", "intend", "done"]
     assert (tmp_path / "journal.jsonl").stat().st_mode & 0o777 == 0o600
 

@@ -38,9 +38,9 @@ def child(command: dict[str, Any], said: int, writes: int) -> None:
         os.write(writes, " ".join([*given[:2], "\n"]).encode())
         return write(self, *given)
 
-    def noted(self: Journal, *given: Any) -> int:
+    def noted(self: Journal, *given: Any) -> list[int]:
         if "journal" in at and any(each["event"] == "done" for each in self.entries()):
-            with self._path.open("ab") as file:  # the rest of a page that is begun has room
+            with Path(".glacier/dev/journal.jsonl").open("ab") as file:  # the rest of a page that is begun has room
                 file.write(b"\n" * (-file.tell() % 4096))
             fill(at["journal"])
         return intend(self, *given)
