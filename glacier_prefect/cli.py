@@ -500,7 +500,7 @@ def _logs_without_tracebacks() -> Iterator[None]:
 
 
 @contextmanager
-def _reported(debug: bool) -> Iterator[None]:
+def _reported(debug: bool, told: bool) -> Iterator[None]:
     try:
         with nullcontext() if debug else _logs_without_tracebacks():
             yield
@@ -510,6 +510,10 @@ def _reported(debug: bool) -> Iterator[None]:
         if debug:
             traceback.print_exception(error)
         print(f"Error: {_message(error)}", file=sys.stderr)
+        if told:
+            kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, GlacierError)]
+            shown = {"kind": type(error).__name__, "kinds": kinds, "message": _message(error)}
+            _print_json({"version": 1, "error": shown})
         usage = isinstance(error, DefinitionError | UsageError | ConfigurationError)
         raise SystemExit(2 if usage else 1) from None
 
@@ -524,7 +528,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        with _reported(debug):
+        with _reported(debug, "--json" in words):
             words = [part for word in words for part in (word.split("=", 1) if word.startswith("--env=") else [word])]
             if "--env" in words:
                 place = words.index("--env")

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
@@ -163,7 +163,11 @@ class Project:
         """
         name = name or environment_name()
         if name in self.environments:
-            return self.environments[name]
+            found = self.environments[name]
+            binary = os.environ.get("GLACIER_TERRAFORM") or found.terraform
+            if binary not in TERRAFORM:
+                raise ConfigurationError(f"GLACIER_TERRAFORM is {binary!r}. {nearest(binary, TERRAFORM)}")
+            return found if binary == found.terraform else replace(found, terraform=binary)
         if name == DEFAULT:
             return Environment(name=name, where=shown(self.file) if self.file else "")
         if self.file is None:
@@ -176,21 +180,22 @@ class Project:
         )
 
     def files(self) -> list[Path]:
-        """Return the files that have pipelines: those that the globs name, else all that import Glacier.
+        """Return the files that have pipelines: those that the globs of `GLACIER_PIPELINES` (one a line) or of the file
+        name, else all that import Glacier.
 
         Raises:
             ConfigurationError: A glob names no file.
         """
-        if self.pipelines is None:
+        given = tuple(filter(None, os.environ.get("GLACIER_PIPELINES", "").split("\n")))
+        where = "GLACIER_PIPELINES" if given else f"{shown(self.file or self.folder)}: pipelines"
+        globs = given or self.pipelines
+        if globs is None:
             return [file for file in _python_files(self.folder) if _IMPORTS_GLACIER.search(file.read_bytes())]
         found: set[Path] = set()
-        for glob in self.pipelines:
+        for glob in globs:
             files = {file for file in self.folder.glob(glob) if file.suffix == ".py" and file.is_file()}
             if not files:
-                raise ConfigurationError(
-                    f"{shown(self.file or self.folder)}: pipelines has {glob!r}, which names no Python file in "
-                    f"{self.folder}."
-                )
+                raise ConfigurationError(f"{where} has {glob!r}, which names no Python file in {self.folder}.")
             found |= files
         return sorted(found)
 

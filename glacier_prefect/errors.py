@@ -13,6 +13,7 @@
     │   └── OverlapError           (ValueError)  one location read and written with no order between the two
     ├── UsageError                 (ValueError)  a command line or call that cannot be carried out
     ├── ConfigurationError         (ValueError)  a setting is missing or contradicts another
+    │   └── StateNotShared                       the state is on this machine only, and must not be
     ├── DataError                  (ValueError)  the data is not what was declared
     │   ├── CheckError                           a check on rows failed; nothing was published
     │   ├── SchemaError                          columns or types differ from the declared schema
@@ -32,6 +33,7 @@
     ├── ApiUnreachable             (ConnectionError)  a configured Prefect API does not answer
     ├── ApiRequired                (RuntimeError)  something needs a Prefect API and none is configured
     ├── DeployRefused              (PermissionError)  a deploy would touch what is not Glacier's, or delete too much
+    │   └── PlanChanged                          it would do something else than what was shown before
     ├── DeployLocked               (BlockingIOError)  another deploy of the same environment runs
     ├── DeployFailed               (RuntimeError)  Prefect refused a call of a deploy, or did not answer it
     ├── BuildFailed                (RuntimeError)  an image with the code could not be built or pushed
@@ -111,6 +113,10 @@ class ConfigurationError(GlacierError, ValueError):
     """A setting is missing or contradicts another."""
 
 
+class StateNotShared(ConfigurationError):
+    """The state is on this machine only, where it must not be: the machine is gone tomorrow."""
+
+
 class DataError(GlacierError, ValueError):
     """The data is not what was declared."""
 
@@ -185,6 +191,10 @@ class ApiRequired(GlacierError, RuntimeError):
 
 class DeployRefused(GlacierError, PermissionError):
     """A deploy would touch what is not Glacier's, or delete more than allowed. Nothing was changed."""
+
+
+class PlanChanged(DeployRefused):
+    """What a deploy would do is not what was shown and agreed to before. Nothing was changed."""
 
 
 class DeployLocked(GlacierError, BlockingIOError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glacier_prefect.environments import Project, find_project
-from glacier_prefect.errors import BackendChanged, UsageError
+from glacier_prefect.errors import BackendChanged, StateNotShared, UsageError
 from glacier_prefect.loading import load_project
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers.base import CloudProvider, environment_provider
@@ -152,11 +152,45 @@ def of(pipeline: Pipeline) -> tuple[Project, list[Pipeline]]:
     return load_project(start=Path(str(pipeline.file)))
 
 
-def tree(planned: Planned, project: Project) -> dict[str, Any]:
-    """Return what is or was done as plain data: version 1 of `glacier plan --json`."""
-    from glacier_prefect.deployments import show
+def tree(planned: Planned, project: Project, pipelines: Sequence[Pipeline] = ()) -> dict[str, Any]:
+    """Return what is or was done as plain data: version 1 of `glacier plan --json`.
 
-    return show.tree(planned, project.require_name(), project.environment().name)
+    Args:
+        planned: What is or was done.
+        project: The project.
+        pipelines: Those whose graphs are wanted, too.
+    """
+    from glacier_prefect.deployments import show
+    from glacier_prefect.report import render_mermaid
+
+    graphs = {each.name: render_mermaid(each.analyze()) for each in pipelines}
+    return {
+        **show.tree(planned, project.require_name(), project.environment().name),
+        **({"graphs": graphs} if graphs else {}),
+    }
+
+
+def registered(project: Project, pipelines: Sequence[Pipeline]) -> dict[str, Any]:
+    """Return what a deploy would register in Prefect, by kind and name, as far as it is known beforehand."""
+    return {f"{each.kind} {each.name}": dict(each.fields) for each in _desired(project, pipelines)({})}
+
+
+def check_shared(project: Project) -> None:
+    """Refuse an environment whose state is on this machine only.
+
+    Raises:
+        StateNotShared: It is.
+    """
+    environment = project.environment()
+    if environment.state is not None:
+        return
+    where = f"{environment.where or environment.name}: the state of this environment is on the machine that deploys"
+    hint = (
+        "an environment with the provider 'local' is for one machine; deploy one of a cloud"
+        if environment.provider == "local"
+        else 'write state = "BUCKET" there; `glacier bootstrap` makes the bucket'
+    )
+    raise StateNotShared(f"{where}, and this machine is not there the next time.\nHint: {hint}.")
 
 
 def checked_project() -> Project:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from glacier_prefect.deployments.actual import Actual, read_actual
 from glacier_prefect.deployments.api import PAGE, Api
 from glacier_prefect.deployments.apply import apply
+from glacier_prefect.deployments.change_set import change_set, differences
 from glacier_prefect.deployments.changes import Change, compare
 from glacier_prefect.deployments.code import Delivery
 from glacier_prefect.deployments.desired import Wanted
 from glacier_prefect.deployments.recovery import is_used, recover
-from glacier_prefect.deployments.state import Record, State
-from glacier_prefect.errors import DataLossRefused, DeployRefused, StateLocked
+from glacier_prefect.deployments.state import Owned, Record, State
+from glacier_prefect.errors import DataLossRefused, DeployRefused, PlanChanged, StateLocked
 from glacier_prefect.terraform_plan import Output, Plan, data_loss
 
 if TYPE_CHECKING:
@@ -51,11 +52,17 @@ class Options:
         adopt: Take over objects of these names that someone else made.
         prune_limit: How many deployments may be deleted; 5 if None, and then never all.
         allow_data_loss: Destroy or replace what holds data.
+        prune: Delete deployments whose pipelines are gone; else they stay, and stay Glacier's.
+        expect: Digest of the plan that was agreed to; None if nothing was.
+        on_drift: What to do if a deploy would do something else than that: "stop" or "apply".
     """
 
     adopt: bool = False
     prune_limit: int | None = None
     allow_data_loss: bool = False
+    prune: bool = True
+    expect: str | None = None
+    on_drift: str = "stop"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +77,9 @@ class Planned:
         record: The present record.
         unfinished: Whether an earlier deploy was killed and is undone or finished first.
         recovered: What was undone or finished, for people.
+        drift: In which way it is not what was agreed to, for people.
+        made: The record of what is there now; None before it is done.
+        outputs: What Terraform's outputs are or, before the apply, will be, as far as it is known; nothing sensitive.
     """
 
     changes: Sequence[Change]
@@ -79,6 +89,9 @@ class Planned:
     record: Record
     unfinished: bool = False
     recovered: str | None = None
+    drift: Sequence[str] = ()
+    made: Record | None = None
+    outputs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def has_changes(self) -> bool:
@@ -115,6 +128,7 @@ def plan(
         flows=actual.flows,
         record=record,
         unfinished=state.journal.exists(),
+        outputs=outputs,
     )
 
 
@@ -146,10 +160,14 @@ def deploy(
         planned = replace(plan(api, state, desired, infrastructure, options), recovered=recovered)
         with contextlib.closing(planned):
             if not planned.has_changes:
+                state.agree(None)
                 return planned
+            planned = replace(planned, drift=_drift(state, planned, options))
             _check_data(planned.infrastructure, options.allow_data_loss)
             if not confirm(planned):
                 return None
+            if options.expect is not None:
+                state.agree(options.expect)
             changes, saved = planned.changes, planned.infrastructure
             with contextlib.ExitStack() as notes:
                 if infrastructure is not None and saved is not None and saved.has_changes:
@@ -158,12 +176,14 @@ def deploy(
                         infrastructure.apply(saved, allow_data_loss=options.allow_data_loss)
                     far = "The infrastructure is changed already and stays so; the next deploy goes on from there."
                     notes.enter_context(_noting(far))
-                    changes, _, _ = _compared(api, state, desired(outputs_of(infrastructure)), options)
-                if delivery is not None:
-                    outputs = outputs_of(infrastructure)
-                    if delivery.deliver(changes, outputs):
-                        changes, _, _ = _compared(api, state, desired(outputs), options)
-                apply(api, state, changes, planned.record, planned.flows, "deploy")
+                    planned = replace(planned, outputs=outputs_of(infrastructure))
+                    changes, _, _ = _compared(api, state, desired(planned.outputs), options)
+                if delivery is not None and delivery.deliver(changes, planned.outputs):
+                    changes, _, _ = _compared(api, state, desired(planned.outputs), options)
+                kept = () if options.prune else _left(planned.record, changes)
+                apply(api, state, changes, planned.record, planned.flows, "deploy", kept)
+                planned = replace(planned, made=state.record())
+            state.agree(None)
             if delivery is not None:
                 delivery.tidy(state)
             return planned
@@ -318,12 +338,39 @@ def _check_data(saved: Plan | None, allowed: bool) -> None:
         )
 
 
+def _drift(state: State, planned: Planned, options: Options) -> list[str]:
+    """Return in which way a plan is not what was agreed to.
+
+    What a deploy began that was agreed to, and did not finish, is finished without being compared again: what it has
+    done already makes the rest of it another plan.
+
+    Raises:
+        PlanChanged: It is not, and that is not to be done.
+    """
+    if options.expect is None or state.agreed() == options.expect:
+        return []
+    found = differences(options.expect, change_set(planned))
+    if found and options.on_drift != "apply":
+        listed = "\n".join(f"  {each}" for each in found)
+        raise PlanChanged(
+            f"This deploy would do something else than was shown and agreed to:\n{listed}\nNothing was changed.\n"
+            "Hint: look at `glacier plan`, and agree to that; with --on-drift apply it is done as it is now."
+        )
+    return found
+
+
+def _left(record: Record, changes: Sequence[Change]) -> list[Owned]:
+    """Return what Glacier made and no change mentions: what is not pruned."""
+    named = {(each.kind, each.name) for each in changes}
+    return [each for each in record.objects if (each.kind, each.name) not in named]
+
+
 def _compared(
     api: Api, state: State, wanted: Sequence[Wanted], options: Options
 ) -> tuple[list[Change], Actual, Record]:
     record = state.record()
     actual = read_actual(api, {*((each.kind, each.name) for each in wanted), *names_in(record)})
-    changes = compare(wanted, actual, record, adopt=options.adopt, prune_limit=options.prune_limit)
+    changes = compare(wanted, actual, record, adopt=options.adopt, prune=options.prune, prune_limit=options.prune_limit)
     _check_others(api, [each for each in changes if each.action == "delete"])
     return changes, actual, record
 

@@ -2,6 +2,7 @@
 
     <folder>/history/<n>.json   the records
     <folder>/journal.jsonl      the journal; gone when a deploy has ended
+    <folder>/agreed             the digest of the plan that a deploy carries out; gone when it has ended well
     <folder>/lock               held while a deploy runs
 
 A bucket, beside Terraform's state, is in `kept_bucket`. Knows nothing of Prefect, nor of what the documents say.
@@ -70,6 +71,14 @@ class Kept(ABC):
     @abstractmethod
     def end_journal(self) -> None:
         """Remove the journal."""
+
+    @abstractmethod
+    def agreed(self) -> str | None:
+        """Return the digest of the plan that a deploy began to carry out and did not finish, None if there is none."""
+
+    @abstractmethod
+    def agree(self, digest: str | None) -> None:
+        """Note which plan a deploy carries out, or that it is done."""
 
     @abstractmethod
     def locked(self) -> contextlib.AbstractContextManager[None]:
@@ -184,6 +193,18 @@ class KeptFolder(Kept):
     def end_journal(self) -> None:
         self._journal.unlink(missing_ok=True)
         sync_folder(self.folder)
+
+    def agreed(self) -> str | None:
+        file = self.folder / "agreed"
+        return file.read_text(encoding="utf-8") if file.exists() else None
+
+    def agree(self, digest: str | None) -> None:
+        file = self.folder / "agreed"
+        with naming(file):
+            if digest is None:
+                file.unlink(missing_ok=True)
+            else:
+                file.write_text(digest, encoding="utf-8")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """A bucket as the place of the documents about the deploys of one environment: beside Terraform's state.
 
     <folder>/history/<n>.json   the records, each written once
-    <folder>/deploy.json        who deploys, and the journal
+    <folder>/deploy.json        who deploys, the journal, and which plan a deploy carries out that was agreed to
     <folder>/clock              written to be told the store's time
 
 The lock is a lease. Who holds it writes `deploy.json` again every few seconds, and in place of just what it wrote last
@@ -138,6 +138,17 @@ class KeptBucket(Kept):
         with held.mutex:
             held.document["journal"] = []
             self._renew(held)
+
+    def agreed(self) -> str | None:
+        found: str | None = (self._held.document if self._held is not None else self._load()[1]).get("agreed")
+        return found
+
+    def agree(self, digest: str | None) -> None:
+        held = self._holding()
+        with held.mutex:
+            before, held.document["agreed"] = held.document.get("agreed"), digest
+            if digest not in (None, before):
+                self._renew(held)  # that it is done is told with the next writing
 
     # --- the lease
 
@@ -298,7 +309,8 @@ class KeptBucket(Kept):
             if held.taken is not None:
                 return
             document = held.document
-            nothing = not document["journal"] and not document["killed"] and not self.numbers()
+            left = [document["journal"], document["killed"], document.get("agreed")]
+            nothing = not any(left) and not self.numbers()
             held.document = {**document, "holder": None}
             with self._explaining():
                 given = self._objects.put_over(self._lease, json.dumps(held.document).encode(), held.update)

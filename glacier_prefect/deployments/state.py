@@ -135,8 +135,17 @@ class State:
                 "Hint: deploy again."
             )
 
+    def agreed(self) -> str | None:
+        """Return the digest of the plan that a deploy began to carry out and did not finish, None if there is none."""
+        return self.kept.agreed()
+
+    def agree(self, digest: str | None) -> None:
+        """Note which plan a deploy carries out, or that it is done."""
+        self.kept.agree(digest)
+
     def forget(self) -> None:
         """Remove all records; the lock goes when it is given back."""
+        self.kept.agree(None)
         for each in (self.kept, self._before):
             if each is not None:
                 each.forget()
