@@ -124,7 +124,9 @@ def destroy(
 
 
 def _progress(event: Event) -> None:
-    if event.kind in ("interrupted", "state_lock_acquire") or (sys.stderr.isatty() and event.kind.startswith("apply_")):
+    if event.kind in ("interrupted", "state_lock_acquire", "preview") or (
+        sys.stderr.isatty() and event.kind.startswith("apply_")
+    ):
         print(event.message, file=sys.stderr)
 
 
