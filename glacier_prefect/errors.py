@@ -32,6 +32,7 @@
     ├── RemoteUnreachable          (ConnectionError)  a service that runs tasks does not answer
     ├── ApiUnreachable             (ConnectionError)  a configured Prefect API does not answer
     ├── ApiRequired                (RuntimeError)  something needs a Prefect API and none is configured
+    ├── PreviewError               (PermissionError)  a preview would touch its environment's data, or may not be made
     ├── DeployRefused              (PermissionError)  a deploy would touch what is not Glacier's, or delete too much
     │   └── PlanChanged                          it would do something else than what was shown before
     ├── DeployLocked               (BlockingIOError)  another deploy of the same environment runs
@@ -187,6 +188,10 @@ class ApiUnreachable(GlacierError, ConnectionError):
 
 class ApiRequired(GlacierError, RuntimeError):
     """Something needs a Prefect API and none is configured."""
+
+
+class PreviewError(GlacierError, PermissionError):
+    """A preview would touch the data of its environment, or the environment allows none."""
 
 
 class DeployRefused(GlacierError, PermissionError):
