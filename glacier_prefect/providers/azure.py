@@ -173,8 +173,10 @@ class AzureProvider(CloudProvider):
         (account,) = self.account_calls(calls)
         return {"account": account.output("id")}
 
-    def registry_name(self, calls: ModuleCalls) -> str:
-        return account_name(calls.needs.project, calls.needs.environment)  # one name for the whole world, too
+    def registry_inputs(self, calls: ModuleCalls) -> Mapping[str, Any]:
+        name = account_name(calls.needs.project, calls.needs.environment)  # one name for the whole world, too
+        pulling = {each: {"identity": who} for each in calls.needs.pipelines if (who := calls.identity(each))}
+        return {"name": name, "readers": pulling}  # images are pulled as the run's own identity
 
     def image_of(self, registry: ModuleCall) -> str:
         # No reference: the registry waits for the identities that may pull, and these for what the pool is told.

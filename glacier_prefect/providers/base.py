@@ -407,9 +407,9 @@ class CloudProvider(Provider):
         """
         return {}
 
-    def registry_name(self, calls: ModuleCalls) -> str:
-        """Return the name of the registry for images with the code."""
-        return re.sub(r"[^a-z0-9]+", "-", calls.needs.name.lower()).strip("-")
+    def registry_inputs(self, calls: ModuleCalls) -> Mapping[str, Any]:
+        """Return the name of the registry for images with the code, and what else it has to be told."""
+        return {"name": re.sub(r"[^a-z0-9]+", "-", calls.needs.name.lower()).strip("-")}
 
     def image_of(self, registry: ModuleCall) -> str | Reference:
         """Return the name of the images in a registry, as the work pool has to know it."""

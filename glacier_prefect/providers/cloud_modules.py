@@ -91,8 +91,7 @@ class ModuleCalls:
         """The call for images with the code, None if they are somewhere else or there are none."""
         if self.needs.images != "":
             return None
-        readers = {name: {"identity": each} for name in self.needs.pipelines if (each := self.identity(name))}
-        return self.call("registry", name=self.provider.registry_name(self), readers=readers)
+        return self.call("registry", **self.provider.registry_inputs(self))
 
     @property
     def image(self) -> str | Reference | None:
