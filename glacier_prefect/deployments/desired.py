@@ -16,6 +16,7 @@ from typing import Any
 from glacier_prefect.blocks import Block
 from glacier_prefect.deployments.code import GitCode, LocalCode, code_hash
 from glacier_prefect.errors import ConfigurationError, NameTakenError, NotAvailableError
+from glacier_prefect.executors.base import DEPLOYED
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.pools import Pool
 from glacier_prefect.providers.base import exchange_location, location_provider
@@ -205,6 +206,8 @@ def _deployment(
     common, own = outputs.get("job_variables", {}), outputs.get("pipeline_job_variables", {}).get(pipeline.name, {})
     variables = {**common, **own, "env": {**common.get("env", {}), **own.get("env", {})}}
     ours = {"GLACIER_ENV": target.env, "GLACIER_PROJECT": target.project}
+    if made := outputs.get("executors", {}).get(pipeline.name):
+        ours[DEPLOYED] = json.dumps(made, sort_keys=True)
     if (results := results_block(pipeline, target)) is not None:
         ours["PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"] = f"{results[1].kind.slug}/{results[0]}"
     variables["env"] |= ours

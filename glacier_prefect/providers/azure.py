@@ -65,6 +65,7 @@ class AzureProvider(CloudProvider):
         "credentials_block": ("GLACIER_AZURE_CREDENTIALS_BLOCK",),
         "credentials_secret": ("GLACIER_AZURE_CREDENTIALS_SECRET",),
     }
+    application_id: ClassVar[str] = 'pipeline_job_variables["{}"].env.AZURE_CLIENT_ID'
     work_pools: ClassVar[tuple[str, ...]] = (
         "azure-container-instance",
         "azure-container-instance:push",
@@ -146,6 +147,9 @@ class AzureProvider(CloudProvider):
     def bucket_place(self, calls: ModuleCalls) -> Mapping[str, Any]:
         (account,) = self.account_calls(calls)
         return {"account": account.output("id")}
+
+    def jobs_place(self, name: str, network: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        return {"name": f"{name}-spark"}  # a workspace wants subnets of its own, and makes them if it gets none
 
     def secret(self, name: str) -> str:
         vault = self.key_vault or first_variable(*self.variables["key_vault"])
