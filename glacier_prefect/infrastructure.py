@@ -11,16 +11,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from glacier_prefect.environments import PREVIEW_IDENTITY, PREVIEWS, Environment, Project
 from glacier_prefect.errors import ConfigurationError, GlacierError
-from glacier_prefect.executors import Executor
-from glacier_prefect.graph import Graph
-from glacier_prefect.modules import Access, ModuleCall, Needs, WorkPool, expression, merge
+from glacier_prefect.graph import Graph, Node
+from glacier_prefect.modules import Access, Jobs, ModuleCall, Needs, Reference, WorkPool, expression, merge
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import Provider
 from glacier_prefect.providers.base import (
@@ -40,6 +39,8 @@ KEPT = ("cache", "exchange", "results")
 """What runs keep for each other in a bucket, each in a folder `.glacier/<what>/<pipeline>/`."""
 DATABRICKS = "databricks/databricks"  # a root says from where the providers come that are not HashiCorp's
 REQUIRED_VERSION = ">= 1.7, < 2.0"
+CLOUDS = ("aws", "azure", "gcp")
+Touched = tuple[Provider, str, str, str]  # "reads" or "writes", bucket, prefix
 NOTE = "Made by `glacier generate`, which overwrites it."
 
 
@@ -74,14 +75,10 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
     """
     name, environment = project.require_name(), project.environment()
     own = environment_provider(project).resolved()
-    found: dict[str, list[tuple[Provider, str, str, str]]] = {}
+    found: dict[str, list[Touched]] = {}
     listed: dict[str, set[tuple[Provider, str]]] = {}
     for each in sorted(pipelines, key=lambda pipeline: pipeline.name):
-        found[each.name] = [
-            (location_provider(location).resolved(), verb, location.full_bucket, prefix)
-            for verb, location in sorted(_touched(each.graph), key=lambda found: (found[1].bucket, found[1].path))
-            for prefix in location.prefixes
-        ]
+        found[each.name] = _in_order(_touched(each.graph))
         listed[each.name] = {
             (location_provider(location).resolved(), location.full_bucket)
             for location in each.graph.locations
@@ -132,10 +129,39 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
                 secrets=secrets if provider is own else {},
                 images=images if provider is own else None,
                 infrastructure=environment.infrastructure,
+                jobs=_jobs(pipelines, project, own) if provider is own else (),
             ),
         )
         for provider in providers
     ]
+
+
+def _jobs(pipelines: Iterable[Pipeline], project: Project, own: Provider) -> tuple[Jobs, ...]:
+    """Return what runs as jobs in the environment's own cloud, by the module call that it needs."""
+    calls: dict[str, list[ModuleCall]] = {}
+    touched: dict[str, dict[str, list[Touched]]] = {}
+    for pipeline in pipelines:
+        shared = [
+            (provider, "writes", bucket, prefix)
+            for provider, bucket, what, prefix in kept_prefixes(pipeline, project)
+            if what == "exchange" and provider.name == own.name  # in which code and frames are on their way
+        ]
+        for graph, node in _bodies(pipeline.graph):
+            asked = node.executor.modules()
+            if asked and asked[0].source == f"{own.name}/spark":
+                name = asked[0].name
+                calls.setdefault(name, []).extend(asked)
+                of_pipeline = touched.setdefault(name, {}).setdefault(pipeline.name, [*shared])
+                of_pipeline += [each for each in _in_order(_touched_by(graph, node)) if each[0].name == own.name]
+    made = []
+    for name, wanted in sorted(calls.items()):
+        merged = merge(wanted)
+        of_pipelines = {
+            each: _access(found, (), [provider for provider, *_ in found])
+            for each, found in sorted(touched[name].items())
+        }
+        made.append(Jobs(calls=(merged.pop(name), *merged.values()), pipelines=of_pipelines))
+    return tuple(made)
 
 
 def kept_prefixes(pipeline: Pipeline, project: Project) -> list[tuple[Provider, str, str, str]]:
@@ -169,7 +195,7 @@ def root(pipelines: Sequence[Pipeline], project: Project) -> tuple[dict[str, Mod
             "backend": _backend(project, needed[0][0]),
             **({"required_providers": {"databricks": {"source": DATABRICKS}}} if "databricks" in used else {}),
         },
-        "provider": _providers(provider for provider, _ in needed if provider.name in used),
+        "provider": {**_providers(provider for provider, _ in needed if provider.name in used), **_workspace(calls)},
         "module": {
             name: {
                 "source": f"./modules/{call.source}",
@@ -179,7 +205,7 @@ def root(pipelines: Sequence[Pipeline], project: Project) -> tuple[dict[str, Mod
         },
         "output": {
             name: {"description": description, "value": expression(value)}
-            for name, (description, value) in _outputs(calls).items()
+            for name, (description, value) in {**_outputs(calls), **_settings(pipelines, calls)}.items()
         },
     }
     return calls, {section: content for section, content in document.items() if content}
@@ -257,8 +283,18 @@ def _module_calls(needed: Sequence[tuple[Provider, Needs]], pipelines: Iterable[
     calls = [call for provider, needs in needed for call in provider.modules(needs)]
     own, labels = needed[0][0], needed[0][1].labels
     if isinstance(own, CloudProvider):  # on one machine, what executors use is somebody else's
-        executors = [executor for each in pipelines for executor in _executors(each.graph)]
-        for call in merge(call for executor in executors for call in executor.modules()).values():
+        bodies = (node for each in pipelines for _, node in _bodies(each.graph))
+        made = {call.name for jobs in needed[0][1].jobs for call in jobs.calls}
+        for call in merge(call for node in bodies for call in node.executor.modules()).values():
+            if call.name in made:
+                continue
+            cloud = call.source.partition("/")[0]
+            if cloud in CLOUDS and cloud != own.name:
+                raise ConfigurationError(
+                    f"An executor needs {call.source!r} of the provider {cloud!r}, and the environment is of "
+                    f"{own.name!r}, which does not make it.\nHint: say in the executor's settings where it is, or "
+                    f"give the pipeline an environment of {cloud!r}."
+                )
             if (modules_folder() / call.source).is_dir():
                 calls.append(replace(call, inputs={**call.inputs, "labels": labels}))
     return merge(calls)
@@ -286,20 +322,41 @@ def _providers(providers: Iterable[Provider]) -> dict[str, Mapping[str, Any]]:
     return found
 
 
+def _workspace(calls: Mapping[str, ModuleCall]) -> dict[str, Mapping[str, Any]]:
+    """Return the settings of Databricks' provider where the root makes the workspace; else its variables say which."""
+    made = next((call for call in calls.values() if call.source == "azure/spark"), None)
+    return {} if made is None else {"databricks": {"host": expression(made.output("settings.host"))}}
+
+
 def _touched(graph: Graph) -> set[tuple[str, Location]]:
     """Return "reads" or "writes" and the location, for all nodes and those of sub-flows."""
     found: set[tuple[str, Location]] = set()
     for node in graph.nodes.values():
-        found |= {("reads", each) for each in graph.reads(node)} | {("writes", each) for each in node.writes}
+        found |= _touched_by(graph, node)
         if node.kind == "flow":
             found |= _touched(node.call.graph)
     return found
 
 
-def _executors(graph: Graph) -> list[Executor]:
-    nodes = graph.nodes.values()
-    inner = [each for node in nodes if node.kind == "flow" for each in _executors(node.call.graph)]
-    return [*(node.executor for node in nodes if node.kind in ("task", "map")), *inner]
+def _touched_by(graph: Graph, node: Node) -> set[tuple[str, Location]]:
+    return {("reads", each) for each in graph.reads(node)} | {("writes", each) for each in node.writes}
+
+
+def _in_order(touched: Iterable[tuple[str, Location]]) -> list[Touched]:
+    return [
+        (location_provider(location).resolved(), verb, location.full_bucket, prefix)
+        for verb, location in sorted(touched, key=lambda found: (found[1].bucket, found[1].path))
+        for prefix in location.prefixes
+    ]
+
+
+def _bodies(graph: Graph) -> Iterator[tuple[Graph, Node]]:
+    """Yield the tasks of a graph and of its sub-flows."""
+    for node in graph.nodes.values():
+        if node.kind == "flow":
+            yield from _bodies(node.call.graph)
+        elif node.kind in ("task", "map"):
+            yield graph, node
 
 
 def _secrets(graph: Graph, environment: Environment) -> tuple[str, ...]:
@@ -366,6 +423,26 @@ def _outputs(calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
                 call.output("pipeline_job_variables"),
             )
     return outputs
+
+
+def _settings(pipelines: Iterable[Pipeline], calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
+    """Return the output with settings of executors, as far as they are known after apply only."""
+    found: dict[str, dict[str, dict[str, None]]] = {}
+    for pipeline in pipelines:
+        for _, node in _bodies(pipeline.graph):
+            for call in node.executor.modules():
+                if call.settings and call.name in calls:
+                    found.setdefault(pipeline.name, {}).setdefault(node.executor.name, {})[call.name] = None
+
+    def merged(pipeline: str, names: Iterable[str]) -> Reference:
+        parts = [f'module.{name}.settings, module.{name}.pipeline_settings["{pipeline}"]' for name in names]
+        return Reference(f"merge({', '.join(parts)})")
+
+    value = {
+        pipeline: {executor: merged(pipeline, names) for executor, names in executors.items()}
+        for pipeline, executors in found.items()
+    }
+    return {"executors": ("Settings of executors, by pipeline and executor.", value)} if value else {}
 
 
 def _copy_modules(sources: Iterable[str], folder: Path) -> None:

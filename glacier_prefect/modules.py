@@ -36,11 +36,14 @@ class ModuleCall:
         name: Unique in the root.
         source: Folder in `terraform_modules/`, as in "local/bucket".
         inputs: Values of the module's variables: plain data, with `Reference`s; empty ones are left out.
+        settings: Whether its outputs `settings` and `pipeline_settings`, which is by pipeline, are settings of the
+            executor that asked for it; runs of deployments get them.
     """
 
     name: str
     source: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    settings: bool = False
 
     def output(self, name: str) -> Reference:
         """Return a reference to one of the module's outputs."""
@@ -88,6 +91,14 @@ class Access:
     writes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lists: tuple[str, ...] = ()
 
+    def prefixes(self) -> dict[str, dict[str, list[str]]]:
+        """Return what it reads and writes, as modules take it."""
+        return {
+            verb: {bucket: list(prefixes) for bucket, prefixes in found.items()}
+            for verb, found in (("reads", self.reads), ("writes", self.writes))
+            if found
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkPool:
@@ -108,14 +119,22 @@ class WorkPool:
     def by_pipeline(self) -> dict[str, Any]:
         """Return what each pipeline reads and writes, as the modules of work pools take it."""
         return {
-            name: {
-                verb: {bucket: list(prefixes) for bucket, prefixes in found.items()}
-                for verb, found in (("reads", each.reads), ("writes", each.writes))
-                if found
-            }
-            | ({"lists": list(each.lists)} if each.lists else {})
+            name: {**each.prefixes(), **({"lists": list(each.lists)} if each.lists else {})}
             for name, each in self.pipelines.items()
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """Bodies that run as jobs of a cloud's service.
+
+    Attributes:
+        calls: The module calls that their executor asks for; the first is of the cloud's own module.
+        pipelines: What the jobs of each pipeline read and write of all stores of this kind.
+    """
+
+    calls: tuple[ModuleCall, ...]
+    pipelines: Mapping[str, Access]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +151,7 @@ class Needs:
         secrets: Names in the provider's secret store that each pipeline reads.
         images: Where images with the code are: a repository that is there, "" for one that is made, None for nowhere.
         infrastructure: What the environment says of its infrastructure.
+        jobs: Bodies that run there as jobs.
     """
 
     project: str
@@ -143,6 +163,7 @@ class Needs:
     secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     images: str | None = None
     infrastructure: Infrastructure = field(default_factory=Infrastructure)
+    jobs: tuple[Jobs, ...] = ()
 
     @property
     def name(self) -> str:

@@ -102,14 +102,16 @@ class AzureCredentials(Credentials):
         """
         azure = required("azure.core.exceptions", self.extra)
         keyvault = required("azure.keyvault.secrets", self.extra)
-        credential = self._source().credential
-        if credential is None:  # keys of a storage account open nothing else
-            credential = required("azure.identity", self.extra).DefaultAzureCredential()
-        client = keyvault.SecretClient(vault, credential, connection_timeout=5, read_timeout=10, retry_total=2)
+        client = keyvault.SecretClient(vault, self.identity(), connection_timeout=5, read_timeout=10, retry_total=2)
         try:
             return str(client.get_secret(name).value)
         except (azure.AzureError, ValueError) as error:
             raise ConfigurationError(f"Secret {name!r} of Key Vault {vault} cannot be read: {error}") from None
+
+    def identity(self) -> Any:
+        """Return azure-identity's credential for services other than storage, whose keys open nothing else."""
+        found = self._source().credential
+        return found or required("azure.identity", self.extra).DefaultAzureCredential()
 
     def _workload(self) -> Iterator[Found | None]:
         has = os.environ.get

@@ -18,6 +18,7 @@ from glacier_prefect.deployments.code import Code, Delivery, GitCode, LocalCode,
 from glacier_prefect.deployments.previews import VARIABLE, places
 from glacier_prefect.environments import PREVIEW_IDENTITY
 from glacier_prefect.errors import ConfigurationError, NameTakenError
+from glacier_prefect.executors.base import DEPLOYED
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.pools import Pool
 from glacier_prefect.providers.base import exchange_location, location_provider
@@ -224,6 +225,8 @@ def _deployment(
     ours = {"GLACIER_ENV": target.env, "GLACIER_PROJECT": target.project}
     if target.preview:
         ours |= {"GLACIER_PREVIEW": target.preview, VARIABLE: places(pipeline.graph.locations, target.exchange)}
+    if made := outputs.get("executors", {}).get(who):
+        ours[DEPLOYED] = json.dumps(made, sort_keys=True)
     if (results := results_block(pipeline, target)) is not None:
         ours["PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"] = f"{results[1].kind.slug}/{results[0]}"
     variables["env"] |= ours

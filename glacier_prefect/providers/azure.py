@@ -77,6 +77,7 @@ class AzureProvider(CloudProvider):
         "credentials_block": ("GLACIER_AZURE_CREDENTIALS_BLOCK",),
         "credentials_secret": ("GLACIER_AZURE_CREDENTIALS_SECRET",),
     }
+    application_id: ClassVar[str] = 'pipeline_job_variables["{}"].env.AZURE_CLIENT_ID'
     work_pools: ClassVar[tuple[str, ...]] = (
         "azure-container-instance",
         "azure-container-instance:push",
@@ -181,6 +182,9 @@ class AzureProvider(CloudProvider):
     def image_of(self, registry: ModuleCall) -> str:
         # No reference: the registry waits for the identities that may pull, and these for what the pool is told.
         return f"{registry.inputs['name']}.azurecr.io/{CODE}"
+
+    def jobs_place(self, name: str, network: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        return {"name": f"{name}-spark"}  # a workspace wants subnets of its own, and makes them if it gets none
 
     def secret(self, name: str) -> str:
         vault = self.key_vault or first_variable(*self.variables["key_vault"])

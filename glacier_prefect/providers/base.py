@@ -350,6 +350,11 @@ class CloudProvider(Provider):
     grants_at_bucket: ClassVar[bool] = True
     """Whether what a pipeline's runs may do stands at the buckets and secrets, not in the role of its runs."""
 
+    jobs_network: ClassVar[Mapping[str, Any]] = {}
+    """What a network needs, in its module's `cloud`, for jobs of the cloud's services."""
+    application_id: ClassVar[str] = ""
+    """Output of the work pool that is who a pipeline's runs are to Databricks."""
+
     @property
     @abstractmethod
     def credentials(self) -> Credentials:
@@ -414,6 +419,15 @@ class CloudProvider(Provider):
     def image_of(self, registry: ModuleCall) -> str | Reference:
         """Return the name of the images in a registry, as the work pool has to know it."""
         return image_repository(registry)
+
+    def jobs_place(self, name: str, network: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Return the name of what runs jobs, and the network that they are in.
+
+        Args:
+            name: What all names begin with.
+            network: That of the runs, as modules take it.
+        """
+        return {"name": name, "network": network}
 
     def budget_place(self, wanted: Infrastructure) -> Mapping[str, str]:
         """Return what `location` of a budget says besides."""

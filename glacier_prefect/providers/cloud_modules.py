@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from glacier_prefect.environments import PREVIEWS
-from glacier_prefect.modules import ModuleCall, Needs, Reference, module_name
+from glacier_prefect.modules import Jobs, ModuleCall, Needs, Reference, module_name
 from glacier_prefect.providers.names import check_name
 
 if TYPE_CHECKING:
@@ -70,16 +71,54 @@ class ModuleCalls:
             calls.append(stored)
         if self.registry is not None:
             calls.append(self.registry)
+        network = None
         if self.runs_there:
-            network = self.call("network", name=f"{self.needs.name}-net", **self.wanted.network)
+            network = self.call("network", name=f"{self.needs.name}-net", **self._network())
             calls += [network, self.work_pool(network, stored)]
         elif self.pool is not None:
             inputs = {"name": self.pool.name, "type": self.pool.type, "env": self.pool.env, "labels": self.needs.labels}
             inputs["pipelines"] = {name: {} for name in self.pool.pipelines}
             calls.append(ModuleCall(name=self.pool_name, source="local/work_pool", inputs=inputs))
+        calls += [call for each in self.needs.jobs for call in self.jobs(each, network)]
         if self.wanted.monthly_budget is not None and self.pool is not None:
             calls.append(self.budget(self.wanted.monthly_budget))
         return calls
+
+    def _network(self) -> dict[str, Any]:
+        """Return what the environment and jobs want of the network."""
+        wanted = dict(self.wanted.network)
+        further = dict(self.provider.jobs_network) if self.needs.jobs and "existing" not in wanted else {}
+        return wanted | self.known(cloud={**further, **wanted.get("cloud", {})})
+
+    def jobs(self, jobs: Jobs, network: ModuleCall | None) -> list[ModuleCall]:
+        """Return the calls for what runs bodies as jobs: the cloud's own, and those of Databricks in its workspace."""
+        own = jobs.calls[0]
+        labels = {"labels": self.needs.labels}
+        place = self.provider.jobs_place(self.needs.name, None if network is None else self.attached(network))
+        inputs: dict[str, Mapping[str, Any]] = {
+            own.source: {
+                **self.call("spark", **place).inputs,
+                "pipelines": {name: each.prefixes() for name, each in jobs.pipelines.items()},
+                "submitters": self._of_runs(jobs, f'{self.pool_name}.identities["{{}}"]'),
+            }
+        }
+        for call in jobs.calls[1:]:
+            if call.source == "databricks/job_policy":
+                runs = self._of_runs(jobs, f"{self.pool_name}.{self.provider.application_id}")
+                inputs[call.source] = {**labels, "submitters": runs}
+                users = self._of_runs(jobs, f'{call.name}.identities["{{}}"]')  # which comes after the principals
+                inputs["databricks/exchange"] = {**labels, "users": users}
+        return [replace(call, inputs={**inputs[call.source], **call.inputs}) for call in jobs.calls]
+
+    def _of_runs(self, jobs: Jobs, output: str) -> dict[str, Any]:
+        """Return an output of a module that says who each pipeline's runs are, if they have identities."""
+        found = {name: Reference(f"module.{output.format(name)}") for name in jobs.pipelines} if self.runs_there else {}
+        return {name: {"identity": each} for name, each in found.items()}
+
+    @staticmethod
+    def attached(network: ModuleCall) -> dict[str, Reference]:
+        """Return a network as what runs in it takes it."""
+        return {name: network.output(name) for name in ("id", "subnets", "security_groups")}
 
     def budget(self, limit: float) -> ModuleCall:
         where = {**self.provider.module_location(), **self.provider.budget_place(self.wanted)}
@@ -110,6 +149,12 @@ class ModuleCalls:
             who: {name: {**grant, **self.known(identity=self.identity(name))} for name, grant in each.items()}
             for who, each in granted.items()
         }
+        for jobs in self.needs.jobs if self.provider.grants_at_bucket else ():
+            for name, each in jobs.pipelines.items():
+                identity = jobs.calls[0].output(f'identities["{name}"]')
+                for who, found in (("readers", each.reads), ("writers", each.writes)):
+                    if bucket in found:
+                        grants[who][f"{name} as jobs"] = {"prefixes": list(found[bucket]), "identity": identity}
         where = {**self.provider.module_location(), **self.provider.bucket_place(self)}
         keepers = [
             name
@@ -158,7 +203,7 @@ class ModuleCalls:
                 name: {**each, **self.known(secrets=list(self.secrets.get(name, ())), image=self.image)}
                 for name, each in pipelines.items()
             },
-            network={name: network.output(name) for name in ("id", "subnets", "security_groups")},
+            network=self.attached(network),
             server=server,
             image=self.wanted.image,
             **of_store,

@@ -60,6 +60,7 @@ class GCPProvider(CloudProvider):
         "credentials_block": ("GLACIER_GCP_CREDENTIALS_BLOCK",),
         "credentials_secret": ("GLACIER_GCP_CREDENTIALS_SECRET",),
     }
+    jobs_network: ClassVar[Mapping[str, Any]] = {"internal": True}  # Dataproc's machines talk to each other
     work_pools: ClassVar[tuple[str, ...]] = ("cloud-run-v2", "cloud-run-v2:push", "kubernetes", "process")
 
     project_id: str | None = None

@@ -4,6 +4,11 @@ output "settings" {
   depends_on  = [azurerm_role_assignment.submit]
 }
 
+output "pipeline_settings" {
+  description = "The same in every cloud: settings by pipeline, on top. Here there are none."
+  value       = { for name in keys(var.pipelines) : name => {} }
+}
+
 output "identities" {
   description = "By pipeline: the object id of its identity, as readers and writers of buckets take it."
   value       = { for name, each in azurerm_user_assigned_identity.pipeline : name => format("%s", each.principal_id) } # so known not to be null
