@@ -10,9 +10,10 @@ import contextlib
 import json as json_format
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+from rich.console import Console
 
 from glacier_prefect import projects
 from glacier_prefect.environments import Project
@@ -46,7 +47,7 @@ def plan(
     with _stdout_kept():
         project, pipelines = load_project(())
         planned = projects.plan(project, pipelines, on_event=_progress, adopt=adopt, prune_limit=prune_limit)
-    print(_rendered(planned, project, "json" if json else format))
+    print(_rendered(planned, project, "json" if json else format, sys.stdout))
 
 
 def deploy(
@@ -130,7 +131,7 @@ def _progress(event: Event) -> None:
 
 def _asking(project: Project, yes: bool, what: str) -> Callable[[Planned], bool]:
     def ask(planned: Planned) -> bool:
-        print(_rendered(planned, project, "text"), file=sys.stderr)
+        print(_rendered(planned, project, "text", sys.stderr), file=sys.stderr)
         if yes:
             return True
         if not sys.stdin.isatty():
@@ -146,18 +147,22 @@ def _ended(done: Planned | None, project: Project, json: bool, said: str) -> Non
         print("Nothing was changed.", file=sys.stderr)
         raise SystemExit(1)
     if json or not done.has_changes:
-        print(_rendered(done, project, "json" if json else "text"))
+        print(_rendered(done, project, "json" if json else "text", sys.stdout))
     else:
         print(said, file=sys.stderr)
 
 
-def _rendered(planned: Planned, project: Project, format: str) -> str:
+def _rendered(planned: Planned, project: Project, format: str, stream: IO[str]) -> str:
+    """Return a plan as it is printed to a stream: with color where that is a terminal, and NO_COLOR is not set."""
     from glacier_prefect.deployments import show
 
     tree = projects.tree(planned, project)
     if format == "json":
         return json_format.dumps(tree, indent=2, ensure_ascii=False)
-    return show.as_markdown(tree) if format == "markdown" else show.as_text(tree)
+    if format == "markdown":
+        return show.as_markdown(tree)
+    console = Console(file=stream)
+    return show.as_text(tree, color=console.color_system is not None and not console.no_color)
 
 
 @contextlib.contextmanager
