@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-COMMENT_LIMIT = 65_536  # characters; GitHub answers 422 to a longer comment
+COMMENT_LIMIT = 60_000  # characters; GitHub answers 422 to more than 65,536, and the action may add what it previewed
 SUMMARY_LIMIT = 1_000_000  # bytes; GitHub drops a step's summary above 1 MiB, and the action may add a few lines
 GRAPH_LIMIT, EDGE_LIMIT = 50_000, 500  # GitHub draws no mermaid graph with more characters or edges
 OPEN_ROWS = 40  # a longer section is folded
@@ -146,6 +146,14 @@ def failure(
 def code(text: str, width: int = WIDTH) -> str:
     """Return a name for the midst of Markdown, where it is shown as it is and means nothing."""
     return f"<code>{''.join(c if c.isalnum() else f'&#{ord(c)};' for c in shown(text, width))}</code>"
+
+
+def listed(names: Iterable[str], room: int = 5_000) -> str:
+    """Return names for the midst of Markdown, as many as there is room for, and how many more there are."""
+    texts = [code(each) for each in names]
+    ends = list(itertools.accumulate(len(each) + 2 for each in texts))
+    count = bisect.bisect_right(ends, room)
+    return ", ".join([*texts[:count], *([f"{len(texts) - count:,} more"] if count < len(texts) else [])])
 
 
 def shown(text: object, width: int | None = None) -> str:

@@ -266,5 +266,4 @@ def _previewed(tree: Mapping[str, Any], name: str) -> str:
     made = sorted(
         each["name"] for each in tree["prefect"] if each["kind"] == "deployment" and each["action"] != "delete"
     )
-    shown = [comment.code(each) for each in made[:50]] + (["…"] if len(made) > 50 else [])
-    return f"\nPreview {comment.code(name)}: {', '.join(shown)}\n"
+    return f"\nPreview {comment.code(name)}: {comment.listed(made)}\n"

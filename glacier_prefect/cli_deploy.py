@@ -155,8 +155,8 @@ def _loaded(shared: bool) -> tuple[Project, list[Pipeline]]:
 
 
 def _progress(event: Event) -> None:
-    if event.kind in ("interrupted", "state_lock_acquire", "state_unlocked", "waiting") or (
-        sys.stderr.isatty() and event.kind.startswith("apply_")
+    if event.kind in ("interrupted", "state_lock_acquire", "state_unlocked", "waiting", "preview") or (
+        sys.stderr.isatty() and event.kind.startswith(("apply_", "build_"))
     ):
         print(event.message, file=sys.stderr)
 

@@ -32,10 +32,12 @@
     ├── RemoteUnreachable          (ConnectionError)  a service that runs tasks does not answer
     ├── ApiUnreachable             (ConnectionError)  a configured Prefect API does not answer
     ├── ApiRequired                (RuntimeError)  something needs a Prefect API and none is configured
+    ├── PreviewError               (PermissionError)  a preview would touch its environment's data, or may not be made
     ├── DeployRefused              (PermissionError)  a deploy would touch what is not Glacier's, or delete too much
     │   └── PlanChanged                          it would do something else than what was shown before
     ├── DeployLocked               (BlockingIOError)  another deploy of the same environment runs
     ├── DeployFailed               (RuntimeError)  Prefect refused a call of a deploy, or did not answer it
+    ├── BuildFailed                (RuntimeError)  an image with the code could not be built or pushed
     ├── TerraformMissing           (FileNotFoundError)  there is no such program
     ├── TerraformTooOld            (RuntimeError)  the program is older than what the modules need
     ├── TerraformFailed            (RuntimeError)  a Terraform command failed
@@ -188,6 +190,10 @@ class ApiRequired(GlacierError, RuntimeError):
     """Something needs a Prefect API and none is configured."""
 
 
+class PreviewError(GlacierError, PermissionError):
+    """A preview would touch the data of its environment, or the environment allows none."""
+
+
 class DeployRefused(GlacierError, PermissionError):
     """A deploy would touch what is not Glacier's, or delete more than allowed. Nothing was changed."""
 
@@ -208,6 +214,10 @@ class DeployFailed(GlacierError, RuntimeError):
     """
 
     refused: bool = False
+
+
+class BuildFailed(GlacierError, RuntimeError):
+    """An image with the code could not be built or pushed. Nothing was changed in Prefect."""
 
 
 class TerraformMissing(GlacierError, FileNotFoundError):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glacier_prefect.environments import Environment, Project
+from glacier_prefect.environments import PREVIEW_IDENTITY, PREVIEWS, Environment, Project
 from glacier_prefect.errors import ConfigurationError, GlacierError
 from glacier_prefect.executors import Executor
 from glacier_prefect.graph import Graph
@@ -25,12 +25,14 @@ from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import Provider
 from glacier_prefect.providers.base import (
     CloudProvider,
+    code_place,
     environment_pool,
     environment_provider,
     exchange_location,
     location_provider,
     named_exchange,
 )
+from glacier_prefect.providers.cloud_modules import image_repository
 from glacier_prefect.sources import Location
 
 FILE = "main.tf.json"
@@ -87,15 +89,26 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
         }
         kept = kept_prefixes(each, project)
         found[each.name] += [(provider, "writes", bucket, prefix) for provider, bucket, _, prefix in kept]
+        if (code := code_place(each.graph.locations, project)) is not None:
+            found[each.name].append((code[0], "reads", *code[1:]))
     providers = [own]
     for provider in (provider for touched in found.values() for provider, *_ in touched):
         if provider not in providers:
             providers.append(provider)
 
     def access(stores: Sequence[Provider]) -> dict[str, Access]:
-        return {pipeline: _access(touched, listed[pipeline], stores) for pipeline, touched in found.items()}
+        each = {pipeline: _access(touched, listed[pipeline], stores) for pipeline, touched in found.items()}
+        return {**each, PREVIEW_IDENTITY: _preview_access(each.values())} if environment.previews else each
 
+    images = (environment.image.repository or "") if environment.code == "image" else None
     secrets = {each.name: _secrets(each.graph, environment) for each in pipelines}
+    if environment.previews:
+        if PREVIEW_IDENTITY in secrets:
+            raise ConfigurationError(
+                f"A pipeline cannot be named {PREVIEW_IDENTITY!r} in an environment with previews, whose identity is "
+                "called so.\nHint: rename it."
+            )
+        secrets[PREVIEW_IDENTITY] = tuple(sorted({environment.secrets[each] for each in environment.preview_secrets}))
     pool = WorkPool(
         name=f"glacier-{name}-{environment.name}-pool",
         type=environment_pool(project).type,
@@ -117,6 +130,7 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
                 pipelines=access([provider]),
                 work_pool=pool if provider is own else None,
                 secrets=secrets if provider is own else {},
+                images=images if provider is own else None,
                 infrastructure=environment.infrastructure,
             ),
         )
@@ -310,6 +324,24 @@ def _access(
     return Access(reads=prefixes["reads"], writes=prefixes["writes"], lists=tuple(lists))
 
 
+def _preview_access(pipelines: Iterable[Access]) -> Access:
+    """Return what previews may do: read all that pipelines read or write but what runs keep for each other, and write
+    into their own folder of each bucket.
+    """
+    reads: dict[str, set[str]] = {}
+    lists: set[str] = set()
+    for each in pipelines:
+        lists |= {*each.lists}
+        for buckets in (each.reads, each.writes):
+            for bucket, prefixes in buckets.items():
+                reads.setdefault(bucket, set()).update(it for it in prefixes if "/.glacier/" not in f"/{it}")
+    return Access(
+        reads={bucket: _shortest(prefixes) for bucket, prefixes in sorted(reads.items()) if prefixes},
+        writes={bucket: (PREVIEWS,) for bucket in sorted(reads)},
+        lists=tuple(sorted(lists)),
+    )
+
+
 def _shortest(prefixes: set[str]) -> tuple[str, ...]:
     """Return the prefixes that no other covers, sorted."""
     return tuple(
@@ -323,6 +355,8 @@ def _outputs(calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
     if buckets := {name: call.output("uri") for name, call in calls.items() if call.source.endswith("/bucket")}:
         outputs["buckets"] = ("Address of each bucket, by the name of its module call.", buckets)
     for call in calls.values():
+        if call.source.endswith("/registry"):
+            outputs["registry"] = ("Repository of the images with the code.", image_repository(call))
         if call.source.endswith("/work_pool"):
             pool = {"name": call.output("name"), "type": call.output("type")}
             outputs["work_pool"] = ("The Prefect work pool.", pool)

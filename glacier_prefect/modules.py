@@ -130,6 +130,7 @@ class Needs:
         pipelines: What each reads and writes there.
         work_pool: The work pool, None if the pipelines run elsewhere.
         secrets: Names in the provider's secret store that each pipeline reads.
+        images: Where images with the code are: a repository that is there, "" for one that is made, None for nowhere.
         infrastructure: What the environment says of its infrastructure.
     """
 
@@ -140,6 +141,7 @@ class Needs:
     pipelines: Mapping[str, Access]
     work_pool: WorkPool | None = None
     secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    images: str | None = None
     infrastructure: Infrastructure = field(default_factory=Infrastructure)
 
     @property

@@ -6,21 +6,27 @@ What drives Terraform is passed in; None leaves infrastructure alone.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from glacier_prefect.deployments.actual import Actual, read_actual
 from glacier_prefect.deployments.api import PAGE, Api
 from glacier_prefect.deployments.apply import apply
 from glacier_prefect.deployments.change_set import change_set, differences
 from glacier_prefect.deployments.changes import Change, compare
+from glacier_prefect.deployments.code import Delivery
 from glacier_prefect.deployments.desired import Wanted
 from glacier_prefect.deployments.recovery import is_used, recover
 from glacier_prefect.deployments.state import Owned, Record, State
 from glacier_prefect.errors import DataLossRefused, DeployRefused, PlanChanged, StateLocked
 from glacier_prefect.terraform_plan import Output, Plan, data_loss
 
+if TYPE_CHECKING:
+    from glacier_prefect.deployments.code_bucket import BucketCode
+
+CANCEL_SECONDS = 60
 Desired = Callable[[Mapping[str, Any]], Sequence[Wanted]]
 
 
@@ -135,6 +141,7 @@ def deploy(
     infrastructure: Infrastructure | None = None,
     options: Options | None = None,
     confirm: Callable[[Planned], bool] = lambda planned: True,
+    delivery: Delivery | None = None,
 ) -> Planned | None:
     """Bring Prefect and the infrastructure to what is wanted; return what was done, None if it was not confirmed.
 
@@ -147,6 +154,7 @@ def deploy(
         infrastructure: What drives Terraform.
         options: What it may do.
         confirm: Asked with what is going to be done, if anything is.
+        delivery: What brings code to where workers find it, before Prefect is told of it.
     """
     options = options or Options()
     with _locked(api, state):
@@ -172,15 +180,23 @@ def deploy(
                     notes.enter_context(_noting(far))
                     planned = replace(planned, outputs=outputs_of(infrastructure))
                     changes, _, _ = _compared(api, state, desired(planned.outputs), options)
+                if delivery is not None and delivery.deliver(changes, planned.outputs):
+                    changes, _, _ = _compared(api, state, desired(planned.outputs), options)
                 kept = () if options.prune else _left(planned.record, changes)
                 apply(api, state, changes, planned.record, planned.flows, "deploy", kept)
                 planned = replace(planned, made=state.record())
             state.agree(None)
+            if delivery is not None:
+                delivery.tidy(state)
             return planned
 
 
 def rollback(
-    api: Api, state: State, to: int, confirm: Callable[[Planned], bool] = lambda planned: True
+    api: Api,
+    state: State,
+    to: int,
+    confirm: Callable[[Planned], bool] = lambda planned: True,
+    archives: BucketCode | None = None,
 ) -> Planned | None:
     """Point deployments back to what record `to` says: code, job variables, schedule, parameters.
 
@@ -192,10 +208,13 @@ def rollback(
         state: The environment's records and journal.
         to: Number of the record.
         confirm: Asked with what is going to be done, if anything is.
+        archives: Archives of code, which its records may name.
     """
     with _locked(api, state):
         recovered = recover(api, state)
         record, old = state.record(), state.record(to)
+        if archives is not None:
+            archives.check(old)
         wanted = [
             Wanted(kind=each.kind, name=each.name, fields=each.fields)
             for each in old.objects
@@ -224,6 +243,8 @@ def destroy(
     allow_data_loss: bool = False,
     purge_history: bool = False,
     confirm: Callable[[Planned], bool] = lambda planned: True,
+    archives: BucketCode | None = None,
+    discard: Callable[[], object] | None = None,
 ) -> Planned | None:
     """Delete what Glacier made in Prefect, then the infrastructure; flows and run history are kept.
 
@@ -234,6 +255,8 @@ def destroy(
         allow_data_loss: Destroy what holds data.
         purge_history: Delete the runs of these deployments too, and their flows if nobody else uses them.
         confirm: Asked with what is going to be done.
+        archives: Archives of code, which go too.
+        discard: Removes what the deployments' runs have written; these are cancelled first.
 
     Raises:
         DataLossRefused: It would destroy data. Nothing was changed.
@@ -258,15 +281,21 @@ def destroy(
             _check_data(saved, allow_data_loss)
             if not confirm(planned):
                 return None
+            if discard is not None:
+                _cancel_runs(api, changes)
             if purge_history:
                 _purge_runs(api, changes)  # while it is known whose they are
             apply(api, state, changes, record, actual.flows, "destroy")
             if purge_history:
                 _purge_flows(api, changes, actual.flows)
+            if archives is not None:
+                archives.forget(state)
             if infrastructure is not None and saved is not None:
                 with _noting("In Prefect all is deleted; `glacier destroy` again goes on with the infrastructure."):
                     state.kept.check()
                     infrastructure.apply(saved, allow_data_loss=allow_data_loss)
+            if discard is not None:
+                discard()  # while the record says where
             state.forget()
             return planned
 
@@ -383,6 +412,26 @@ def _check_others(api: Api, deletions: Iterable[Change]) -> None:
                 f"Deployments that Glacier did not make use the work pool {pool!r}: {', '.join(others)}. Nothing was "
                 "changed.\nHint: move them to another pool."
             )
+
+
+def _cancel_runs(api: Api, changes: Iterable[Change]) -> None:
+    """Cancel the runs of deployments, and wait until they have ended; not forever, as a worker that is gone cancels
+    nothing.
+    """
+    ids = [each.existing.id for each in changes if each.kind == "deployment" and each.existing]
+    active = {
+        "flow_runs": {
+            "deployment_id": {"any_": ids},
+            "state": {"type": {"any_": ["PENDING", "RUNNING", "PAUSED", "CANCELLING"]}},
+        },
+        "limit": PAGE,
+    }
+    until = time.monotonic() + CANCEL_SECONDS
+    while ids and (runs := api.read("POST", "/flow_runs/filter", active)) and time.monotonic() < until:
+        for run in runs:
+            if run["state_type"] != "CANCELLING":
+                api.write("POST", f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}})
+        time.sleep(1)
 
 
 def _purge_runs(api: Api, changes: Iterable[Change]) -> None:

@@ -34,6 +34,7 @@ class AWSProvider(CloudProvider):
     """
 
     name: ClassVar[str] = "aws"
+    pull: ClassVar[tuple[str, str]] = ("prefect_aws.deployments.steps.pull_from_s3", "prefect-aws")
     variables: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
         "profile": ("AWS_PROFILE",),
@@ -66,6 +67,10 @@ class AWSProvider(CloudProvider):
         client = {"endpoint_url": self.endpoint_url}
         data = {"region_name": self.region, "profile_name": self.profile, "aws_client_parameters": client}
         return Block(kind=CREDENTIALS, data=data)
+
+    def _pull_settings(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"credentials": {"region_name": self.region}} if self.region else {}
+        return {**found, **({"client_parameters": {"endpoint_url": self.endpoint_url}} if self.endpoint_url else {})}
 
     def _job_variables(self, type: str) -> Mapping[str, Any]:
         known = {"aws_credentials": {"region_name": self.region}}

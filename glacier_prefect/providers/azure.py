@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from glacier_prefect.blocks import Block, Kind, Saved
 from glacier_prefect.credentials.azure import AzureCredentials, connection_settings
-from glacier_prefect.environments import environment_name, find_project, first_variable
+from glacier_prefect.environments import (
+    PREVIEW_IDENTITY,
+    PREVIEWS,
+    environment_name,
+    find_project,
+    first_variable,
+)
 from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.providers.base import CloudProvider
+from glacier_prefect.providers.cloud_modules import CODE
 from glacier_prefect.sources.azure import AzureBlobSink, AzureBlobSource
 from glacier_prefect.sources.base import Sink, Source
 from glacier_prefect.sources.objects import Objects
@@ -52,6 +59,10 @@ class AzureProvider(CloudProvider):
     """
 
     name: ClassVar[str] = "azure"
+    pull: ClassVar[tuple[str, str]] = (
+        "prefect_azure.deployments.steps.pull_from_azure_blob_storage",
+        "prefect-azure",
+    )
     actions: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "read": ("blobs/read",),
         "write": ("blobs/read", "blobs/write", "blobs/add/action", "blobs/delete"),
@@ -106,12 +117,23 @@ class AzureProvider(CloudProvider):
     def block_of_credentials(self) -> Block | Saved:
         if self.credentials_block:
             return Saved(kind=CREDENTIALS, name=self.credentials_block)
+        return Block(kind=CREDENTIALS, data={"account_url": self._url()})
+
+    def _url(self) -> str:
         if not self.endpoint_url and not self.account:
             raise ConfigurationError(
                 "AzureProvider needs storage_account=, or the environment variable AZURE_STORAGE_ACCOUNT_NAME."
             )
-        url = self.endpoint_url or f"https://{self.account}.blob.core.windows.net"
-        return Block(kind=CREDENTIALS, data={"account_url": url})
+        return self.endpoint_url or f"https://{self.account}.blob.core.windows.net"
+
+    def pull_step(self, bucket: str, folder: str) -> dict[str, Any]:
+        made = super().pull_step(bucket, folder)
+        settings = made[self.pull[0]]
+        settings["container"] = settings.pop("bucket")
+        return made
+
+    def _pull_settings(self) -> dict[str, Any]:
+        return {"credentials": {"account_url": self._url()}}
 
     def _job_variables(self, type: str) -> Mapping[str, Any]:
         here = type.startswith("azure-container-instance") and self.resource_group
@@ -143,12 +165,22 @@ class AzureProvider(CloudProvider):
     def account_calls(self, calls: ModuleCalls) -> tuple[ModuleCall, ...]:
         if not calls.needs.buckets:
             return ()
-        containers: dict[str, Any] = {bucket: {} for bucket in calls.needs.buckets}
+        previews = {"folders": [PREVIEWS]} if PREVIEW_IDENTITY in calls.needs.pipelines else {}
+        containers: dict[str, Any] = {bucket: previews for bucket in calls.needs.buckets}
         return (calls.call("account", name=self.account, buckets=containers),)
 
     def bucket_place(self, calls: ModuleCalls) -> Mapping[str, Any]:
         (account,) = self.account_calls(calls)
         return {"account": account.output("id")}
+
+    def registry_inputs(self, calls: ModuleCalls) -> Mapping[str, Any]:
+        name = account_name(calls.needs.project, calls.needs.environment)  # one name for the whole world, too
+        pulling = {each: {"identity": who} for each in calls.needs.pipelines if (who := calls.identity(each))}
+        return {"name": name, "readers": pulling}  # images are pulled as the run's own identity
+
+    def image_of(self, registry: ModuleCall) -> str:
+        # No reference: the registry waits for the identities that may pull, and these for what the pool is told.
+        return f"{registry.inputs['name']}.azurecr.io/{CODE}"
 
     def secret(self, name: str) -> str:
         vault = self.key_vault or first_variable(*self.variables["key_vault"])

@@ -41,6 +41,7 @@ class GCPProvider(CloudProvider):
     """
 
     name: ClassVar[str] = "gcp"
+    pull: ClassVar[tuple[str, str]] = ("prefect_gcp.deployments.steps.pull_from_gcs", "prefect-gcp")
     actions: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "read": ("storage.objects.list", "storage.objects.get"),
         "write": (
@@ -84,6 +85,9 @@ class GCPProvider(CloudProvider):
         if self.credentials_block:
             return Saved(kind=CREDENTIALS, name=self.credentials_block)
         return Block(kind=CREDENTIALS, data={"project": self.project_id})
+
+    def _pull_settings(self) -> dict[str, Any]:
+        return {"credentials": {"project": self.project_id}} if self.project_id else {}
 
     def _job_variables(self, type: str) -> Mapping[str, Any]:
         if not type.startswith("cloud-run"):

@@ -18,7 +18,7 @@ from glacier_prefect.scaffold import write_project
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "deploy_workflow"
-ACTION = [*ROOT.glob("action.yml")]
+ACTION = ROOT / "action.yml"
 WORKFLOWS = [*ROOT.glob(".github/workflows/*.yml"), *ROOT.glob("examples/*/.github/workflows/*.yml")]
 README = (ROOT / "README.md").read_text()
 
@@ -58,17 +58,16 @@ def test_actionlint_has_nothing_to_say(workflows: list[Path]) -> None:
 
 def test_zizmor_has_nothing_to_say(workflows: list[Path]) -> None:
     config = ROOT / ".github" / "zizmor.yml"
-    run("zizmor", "--offline", "--quiet", "--config", config, *workflows, *ACTION)
+    run("zizmor", "--offline", "--quiet", "--config", config, *workflows, ACTION)
 
 
 def test_all_are_valid_by_their_schemas(workflows: list[Path]) -> None:
     run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
-    for file in ACTION:
-        run("check-jsonschema", "--builtin-schema", "vendor.github-actions", file)
+    run("check-jsonschema", "--builtin-schema", "vendor.github-actions", ACTION)
 
 
 def test_what_linters_are_told_to_leave_out_has_a_reason() -> None:
-    for file in [*WORKFLOWS, *ACTION]:
+    for file in [*WORKFLOWS, ACTION]:
         for line in file.read_text().splitlines():
             assert "ignore[" not in line or re.search(r"# zizmor: ignore\[[\w-]+\] \w+", line), f"{file}: {line}"
     rules = (ROOT / ".github" / "zizmor.yml").read_text()
@@ -86,7 +85,7 @@ def others(file: Path) -> list[tuple[str, str]]:
 
 
 def test_others_actions_are_pinned_by_commit_with_the_version_beside_it() -> None:
-    for file in [*WORKFLOWS, *ACTION]:
+    for file in [*WORKFLOWS, ACTION]:
         for used, version in others(file):
             assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", used), file
             assert re.fullmatch(r"\d+\.\d+\.\d+", version), f"{file}: {used}"
@@ -95,7 +94,7 @@ def test_others_actions_are_pinned_by_commit_with_the_version_beside_it() -> Non
 def test_no_action_needs_a_node_that_github_has_removed(tmp_path: Path) -> None:
     used = {
         f"{used.partition('@')[0]}@v{version.partition('.')[0]}"
-        for file in [*WORKFLOWS, *ACTION]
+        for file in [*WORKFLOWS, ACTION]
         for used, version in others(file)
     }
     steps = "".join(f"      - uses: {each}\n" for each in sorted({*used, *re.findall(r"uses: ([\w/-]+@v\d+)", README)}))
