@@ -23,6 +23,8 @@ from glacier_prefect.errors import ConfigurationError, nearest
 from glacier_prefect.modules import Infrastructure
 
 DEFAULT = "dev"
+PREVIEWS = ".glacier/preview/"
+"""Folder of a bucket in which each preview has one of its own."""
 FILE = "glacier.toml"
 PROJECT_KEYS = ("project", "pipelines", "environments")
 ENVIRONMENT_KEYS = (
@@ -39,12 +41,15 @@ ENVIRONMENT_KEYS = (
     "exchange",
     "infrastructure",
     "state",
+    "previews",
+    "preview_secrets",
 )
 CODE = ("local", "git", "bucket", "image")
 TERRAFORM = ("terraform", "tofu")
 SKIPPED = frozenset({"tests", "venv", "node_modules"})
 """Folders in which no pipelines are looked for, beside hidden ones and virtual environments."""
 
+_PREVIEW = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _IMPORTS_GLACIER = re.compile(rb"^\s*(?:from\s+glacier_prefect\b|import\s[^#\n]*\bglacier_prefect\b)", re.MULTILINE)
 _loading: ContextVar[Path | None] = ContextVar("glacier_loading", default=None)
@@ -72,6 +77,8 @@ class Environment:
             None.
         infrastructure: What it says of its infrastructure.
         state: Where Terraform keeps its state: a bucket, in Azure "storage-account/container"; beside the root if None.
+        previews: Whether previews of it may be deployed.
+        preview_secrets: Names in code of the secrets that previews may read too.
         where: Its place in the file, for messages.
     """
 
@@ -90,6 +97,8 @@ class Environment:
     exchange: str | None = None
     infrastructure: Infrastructure = field(default_factory=Infrastructure)
     state: str | None = None
+    previews: bool = False
+    preview_secrets: tuple[str, ...] = ()
     where: str = ""
 
 
@@ -179,6 +188,26 @@ class Project:
 def environment_name() -> str:
     """Return the environment's name: `GLACIER_ENV`, else "dev"."""
     return os.environ.get("GLACIER_ENV") or DEFAULT
+
+
+def preview_name() -> str | None:
+    """Return the name of the preview that this process is in, `GLACIER_PREVIEW`; None if it is in none.
+
+    Raises:
+        ConfigurationError: It is no name.
+    """
+    name = os.environ.get("GLACIER_PREVIEW") or None
+    if name is not None and not _PREVIEW.fullmatch(name):
+        raise ConfigurationError(
+            f"The preview {name!r} (--preview, GLACIER_PREVIEW) has to have 1 to 30 small letters, digits and '-', "
+            "beginning with a letter or digit, as in pr-42."
+        )
+    return name
+
+
+def preview_folder() -> str:
+    """Return the folder of a bucket into which the preview of this process writes, "" if it is in none."""
+    return "" if (name := preview_name()) is None else PREVIEWS + name
 
 
 def first_variable(*names: str) -> str | None:
@@ -361,11 +390,21 @@ def _environment(name: str, table: Any, file: str) -> Environment:
         _check_table(each, f"{where}: provider {other!r}")
         if not isinstance(each.get("provider"), str):
             raise ConfigurationError(f'{where}: provider {other!r} does not say its kind, as in provider = "azure".')
+    if not isinstance(table.get("previews", False), bool):
+        raise ConfigurationError(f"{where} has previews = {table['previews']!r}; expected true or false.")
+    previewed = table.get("preview_secrets", [])
+    if not isinstance(previewed, list) or not all(isinstance(each, str) for each in previewed):
+        raise ConfigurationError(f'{where}: preview_secrets is a list of names in code, as in ["DB_READER"].')
+    if unknown := [each for each in previewed if each not in secrets]:
+        raise ConfigurationError(
+            f"{where}: preview_secrets has {unknown[0]!r}, which is not in secrets. {nearest(unknown[0], secrets)}"
+        )
     executors = table.get("executors", {})
     _check_table(executors, f"{where}: executors")
     for other, each in executors.items():
         _check_table(each, f"{where}: executor {other!r}")
     known = {key: table[key] for key in ENVIRONMENT_KEYS if key in table}
+    known["preview_secrets"] = tuple(previewed)
     known["infrastructure"] = _infrastructure(table.get("infrastructure", {}), f"{where}: infrastructure")
     settings = {key: value for key, value in table.items() if key not in ENVIRONMENT_KEYS}
     return Environment(name=name, **known, settings=settings, where=where)

@@ -31,6 +31,7 @@
     ├── RemoteUnreachable          (ConnectionError)  a service that runs tasks does not answer
     ├── ApiUnreachable             (ConnectionError)  a configured Prefect API does not answer
     ├── ApiRequired                (RuntimeError)  something needs a Prefect API and none is configured
+    ├── PreviewError               (PermissionError)  a preview would touch its environment's data, or may not be made
     ├── DeployRefused              (PermissionError)  a deploy would touch what is not Glacier's, or delete too much
     ├── DeployLocked               (BlockingIOError)  another deploy of the same environment runs
     ├── DeployFailed               (RuntimeError)  Prefect refused a call of a deploy, or did not answer it
@@ -180,6 +181,10 @@ class ApiUnreachable(GlacierError, ConnectionError):
 
 class ApiRequired(GlacierError, RuntimeError):
     """Something needs a Prefect API and none is configured."""
+
+
+class PreviewError(GlacierError, PermissionError):
+    """A preview would touch the data of its environment, or the environment allows none."""
 
 
 class DeployRefused(GlacierError, PermissionError):

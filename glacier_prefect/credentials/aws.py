@@ -110,7 +110,7 @@ class AWSCredentials(Credentials):
             options["aws_allow_http"] = str(self.endpoint_url.startswith("http:")).lower()
         return options
 
-    def _store(self, bucket: str) -> S3Store:
+    def _store(self, bucket: str, prefix: str | None) -> S3Store:
         from obstore.store import S3Store
 
         def fetch() -> Any:
@@ -126,7 +126,12 @@ class AWSCredentials(Credentials):
         options["copy_if_not_exists"] = "multipart"  # S3 has no other copy that takes a condition
         options["unsigned_payload"] = True  # TLS covers it; a hash would make writing slower by a tenth
         return S3Store(
-            bucket, region=self._region(), credential_provider=fetch, client_options=self._client_options(), **options
+            bucket,
+            prefix=prefix,
+            region=self._region(),
+            credential_provider=fetch,
+            client_options=self._client_options(),
+            **options,
         )
 
     def _workload(self) -> Iterator[Found | None]:

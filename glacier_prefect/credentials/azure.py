@@ -72,7 +72,7 @@ class AzureCredentials(Credentials):
             )
         return self.storage_account
 
-    def _store(self, bucket: str) -> AzureStore:
+    def _store(self, bucket: str, prefix: str | None) -> AzureStore:
         from obstore.store import AzureStore
 
         def fetch() -> Any:
@@ -87,7 +87,8 @@ class AzureCredentials(Credentials):
         options: dict[str, Any] = {"account_name": self._account()}
         if self.endpoint_url:
             options["endpoint"] = self.endpoint_url
-        return AzureStore(bucket, credential_provider=fetch, client_options=self._client_options(), **options)
+        client = self._client_options()
+        return AzureStore(bucket, prefix=prefix, credential_provider=fetch, client_options=client, **options)
 
     def secret(self, name: str, vault: str) -> str:
         """Return a secret of a Key Vault.

@@ -49,7 +49,7 @@ class GCPCredentials(Credentials):
     def _options(self) -> dict[str, str]:
         return {"google_base_url": self.endpoint_url} if self.endpoint_url else {}
 
-    def _store(self, bucket: str) -> GCSStore:
+    def _store(self, bucket: str, prefix: str | None) -> GCSStore:
         from obstore.store import GCSStore
 
         def fetch() -> Any:
@@ -60,7 +60,8 @@ class GCPCredentials(Credentials):
             }
 
         options: dict[str, Any] = {"base_url": self.endpoint_url} if self.endpoint_url else {}
-        return GCSStore(bucket, credential_provider=fetch, client_options=self._client_options(), **options)
+        client = self._client_options()
+        return GCSStore(bucket, prefix=prefix, credential_provider=fetch, client_options=client, **options)
 
     def session(self) -> Any:
         """Return a session of requests whose calls are authorised."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import urllib.parse
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from glacier_prefect.blocks import Block, Saved
-from glacier_prefect.environments import ENVIRONMENT_KEYS, Project, find_project, first_variable
-from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, nearest
+from glacier_prefect.environments import ENVIRONMENT_KEYS, Project, find_project, first_variable, preview_folder
+from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, PreviewError, nearest
 from glacier_prefect.pools import Pool
 from glacier_prefect.providers.cloud_modules import cloud_modules
 from glacier_prefect.registry import Registry
@@ -50,6 +50,8 @@ class Provider(ABC):
         work_pools: Prefect's types of work pools in which its pipelines can run; the first is what they get.
         actions: What the words "read", "write" and "read secret" allow, as the cloud names it.
         bucket_prefix: Put before each bucket's name in code.
+        preview: Folder of each bucket into which sinks write and which sources see first; no setting, as only
+            `Provider.from_env()` gives it, by `GLACIER_PREVIEW`.
     """
 
     name: ClassVar[str]
@@ -58,6 +60,7 @@ class Provider(ABC):
     work_pools: ClassVar[tuple[str, ...]] = ("process",)
 
     bucket_prefix: str = ""
+    preview: str = field(default="", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -106,7 +109,7 @@ class Provider(ABC):
     @classmethod
     def settings(cls) -> tuple[str, ...]:
         """Return the names of all settings."""
-        return tuple(each.name for each in fields(cls))
+        return tuple(each.name for each in fields(cls) if each.name != "preview")
 
     @classmethod
     def placed(cls, settings: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
@@ -183,6 +186,8 @@ class Provider(ABC):
             "options": options or {},
             "bucket_prefix": self.bucket_prefix,
         }
+        if self.preview:
+            given["overlay"] = self.preview
         return self._source(**given, managed=True)
 
     def bucket_sink(
@@ -219,7 +224,15 @@ class Provider(ABC):
             "options": options or {},
             "bucket_prefix": self.bucket_prefix,
         }
-        return self._sink(**given, mode=mode, partition_by=partition_by, managed=True)
+        if self.preview:
+            given["within"] = self.preview
+        sink = self._sink(**given, mode=mode, partition_by=partition_by, managed=True)
+        if self.preview and not (sink.has_previews and sink.within):
+            raise PreviewError(
+                f"{sink}: {type(sink).__name__} has no previews, and would overwrite the environment's data.\n"
+                "Hint: a sink that writes below its `within` says so by has_previews = True."
+            )
+        return sink
 
     def storage(self, bucket: str, folder: str = "") -> Block | None:
         """Return what the Prefect block of a bucket says, as plain values and without secrets; None if there is no such
@@ -444,7 +457,8 @@ def environment_provider(project: Project, further: str | None = None, /, **sett
     if project.file is not None:
         given = dict(kind.placed(given, project.folder))
     try:
-        return kind._with({**given, **variables} if further is None else {**variables, **given}, settings)
+        made = kind._with({**given, **variables} if further is None else {**variables, **given}, settings)
+        return replace(made, preview=preview) if (preview := preview_folder()) else made
     except ConfigurationError as error:
         if where:
             error.add_note(f"In {where}.")
@@ -486,10 +500,10 @@ def exchange_location(locations: Iterable[Location], named: Location | None = No
         named: From `named_exchange`, which beats them.
     """
     if named is not None:
-        return (named, named.path.removesuffix("*.parquet")) if isinstance(named, CloudLocation) else None
+        return (named.own(), named.path.removesuffix("*.parquet")) if isinstance(named, CloudLocation) else None
     found = [each for each in locations if isinstance(each, CloudLocation)]
     first = next((each for each in found if isinstance(each, Sink)), found[0] if found else None)
-    return None if first is None else (first, "")
+    return None if first is None else (first.own(), "")
 
 
 def location_provider(location: Location) -> Provider:
