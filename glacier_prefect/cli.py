@@ -29,7 +29,7 @@ from rich.text import Text
 
 from glacier_prefect import __version__, cli_deploy, cli_infrastructure
 from glacier_prefect.cli_infrastructure import File, Json
-from glacier_prefect.environments import shown
+from glacier_prefect.environments import preview_name, shown
 from glacier_prefect.errors import (
     ApiRequired,
     ApiUnreachable,
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 app = App(
     name="glacier",
     help="Glacier: Prefect flows over Polars LazyFrames.",
-    help_epilogue="Each command takes --env NAME, the environment (GLACIER_ENV), and --debug, which shows tracebacks.",
+    help_epilogue="Each command takes --env NAME, the environment (GLACIER_ENV), --preview NAME, a preview of it "
+    "(GLACIER_PREVIEW), and --debug, which shows tracebacks.",
     version=__version__,
     version_flags=["--version"],
 )
@@ -514,6 +515,29 @@ def _reported(debug: bool) -> Iterator[None]:
         raise SystemExit(2 if usage else 1) from None
 
 
+def _entered(words: Sequence[str]) -> list[str]:
+    """Make this process one of the environment and preview that words name, before the user's file is loaded, and
+    return the others.
+    """
+    options = {
+        "--env": ("GLACIER_ENV", "an environment", "prod"),
+        "--preview": ("GLACIER_PREVIEW", "a preview", "pr-42"),
+    }
+    left: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        option, equals, value = word.partition("=")
+        if option not in options:
+            left.append(word)
+            continue
+        variable, what, example = options[option]
+        if not (value := value if equals else next(rest, "")):
+            raise UsageError(f"{option} needs the name of {what}, as in {option} {example}.")
+        os.environ[variable] = value
+    preview_name()  # which checks it
+    return left
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with 0, 1 (failed) or 2 (bad usage or bad pipeline).
 
@@ -525,13 +549,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = [word for word in words if word != "--debug"]
     try:
         with _reported(debug):
-            words = [part for word in words for part in (word.split("=", 1) if word.startswith("--env=") else [word])]
-            if "--env" in words:
-                place = words.index("--env")
-                if not any(words[place + 1 : place + 2]):
-                    raise UsageError("--env needs the name of an environment, as in --env prod.")
-                os.environ["GLACIER_ENV"] = words[place + 1]  # before the user's file is loaded
-                del words[place : place + 2]
+            words = _entered(words)
             try:
                 app(words, exit_on_error=False, print_error=False, result_action="return_value")
             except CycloptsError as error:

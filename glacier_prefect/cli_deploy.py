@@ -124,7 +124,7 @@ def destroy(
 
 
 def _progress(event: Event) -> None:
-    if event.kind in ("interrupted", "state_lock_acquire", "state_unlocked", "waiting") or (
+    if event.kind in ("interrupted", "state_lock_acquire", "state_unlocked", "waiting", "preview") or (
         sys.stderr.isatty() and event.kind.startswith("apply_")
     ):
         print(event.message, file=sys.stderr)

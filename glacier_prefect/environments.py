@@ -25,6 +25,8 @@ from glacier_prefect.modules import Infrastructure
 DEFAULT = "dev"
 PREVIEWS = ".glacier/preview/"
 """Folder of a bucket in which each preview has one of its own."""
+PREVIEW_IDENTITY = "preview"
+"""What the identity of all previews of an environment is called among those of its pipelines."""
 FILE = "glacier.toml"
 PROJECT_KEYS = ("project", "pipelines", "environments")
 ENVIRONMENT_KEYS = (

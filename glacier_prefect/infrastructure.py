@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glacier_prefect.environments import Environment, Project
+from glacier_prefect.environments import PREVIEW_IDENTITY, PREVIEWS, Environment, Project
 from glacier_prefect.errors import ConfigurationError, GlacierError
 from glacier_prefect.executors import Executor
 from glacier_prefect.graph import Graph
@@ -93,9 +93,17 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
             providers.append(provider)
 
     def access(stores: Sequence[Provider]) -> dict[str, Access]:
-        return {pipeline: _access(touched, listed[pipeline], stores) for pipeline, touched in found.items()}
+        each = {pipeline: _access(touched, listed[pipeline], stores) for pipeline, touched in found.items()}
+        return {**each, PREVIEW_IDENTITY: _preview_access(each.values())} if environment.previews else each
 
     secrets = {each.name: _secrets(each.graph, environment) for each in pipelines}
+    if environment.previews:
+        if PREVIEW_IDENTITY in secrets:
+            raise ConfigurationError(
+                f"A pipeline cannot be named {PREVIEW_IDENTITY!r} in an environment with previews, whose identity is "
+                "called so.\nHint: rename it."
+            )
+        secrets[PREVIEW_IDENTITY] = tuple(sorted({environment.secrets[each] for each in environment.preview_secrets}))
     pool = WorkPool(
         name=f"glacier-{name}-{environment.name}-pool",
         type=environment_pool(project).type,
@@ -308,6 +316,24 @@ def _access(
     }
     lists = sorted(bucket for provider, bucket in listed if provider in stores)
     return Access(reads=prefixes["reads"], writes=prefixes["writes"], lists=tuple(lists))
+
+
+def _preview_access(pipelines: Iterable[Access]) -> Access:
+    """Return what previews may do: read all that pipelines read or write but what runs keep for each other, and write
+    into their own folder of each bucket.
+    """
+    reads: dict[str, set[str]] = {}
+    lists: set[str] = set()
+    for each in pipelines:
+        lists |= {*each.lists}
+        for buckets in (each.reads, each.writes):
+            for bucket, prefixes in buckets.items():
+                reads.setdefault(bucket, set()).update(it for it in prefixes if "/.glacier/" not in f"/{it}")
+    return Access(
+        reads={bucket: _shortest(prefixes) for bucket, prefixes in sorted(reads.items()) if prefixes},
+        writes={bucket: (PREVIEWS,) for bucket in sorted(reads)},
+        lists=tuple(sorted(lists)),
+    )
 
 
 def _shortest(prefixes: set[str]) -> tuple[str, ...]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glacier_prefect.environments import Project, find_project
+from glacier_prefect.disk import user_cache
+from glacier_prefect.environments import Project, find_project, preview_folder, preview_name
 from glacier_prefect.errors import BackendChanged, UsageError
 from glacier_prefect.loading import load_project
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.providers.base import environment_provider
+from glacier_prefect.providers.base import environment_provider, named_exchange
 
 if TYPE_CHECKING:
     from glacier_prefect.deployments.deploying import Desired, Planned
@@ -50,9 +52,9 @@ def plan(project: Project, pipelines: Sequence[Pipeline], *, on_event: OnEvent =
     from glacier_prefect.deployments import deploying
     from glacier_prefect.deployments.api import Api
 
-    state, wanted = _state(project, on_event), _desired(project, pipelines)
+    state = _state(project, on_event)
     state.numbers()  # what keeps them may be out of reach, which is said better here than by Terraform
-    terraform = _terraform(project, pipelines, on_event, looks=True)
+    wanted, terraform = _parts(project, pipelines, on_event, looks=True)
     with Api() as api:
         planned = deploying.plan(api, state, wanted, terraform, deploying.Options(**options))
     planned.close()
@@ -79,9 +81,9 @@ def deploy(
     from glacier_prefect.deployments import deploying
     from glacier_prefect.deployments.api import Api
 
-    state, wanted = _state(project, on_event), _desired(project, pipelines)
+    state = _state(project, on_event)
     with Api() as api, state.locked():  # before the root is written, which another deploy may be reading
-        terraform = _terraform(project, pipelines, on_event)
+        wanted, terraform = _parts(project, pipelines, on_event)
         return deploying.deploy(api, state, wanted, terraform, deploying.Options(**options), confirm)
 
 
@@ -102,9 +104,9 @@ def status(project: Project, pipelines: Sequence[Pipeline], *, on_event: OnEvent
 
     state = _state(project, on_event)
     state.numbers()  # as in `plan`
-    terraform = _terraform(project, pipelines, on_event, looks=True)
+    wanted, terraform = _parts(project, pipelines, on_event, looks=True)
     with Api() as api:
-        return status_of(api, state, _desired(project, pipelines), terraform)
+        return status_of(api, state, wanted, terraform)
 
 
 def destroy(
@@ -115,12 +117,19 @@ def destroy(
     confirm: Confirm = _yes,
     on_event: OnEvent = _quiet,
 ) -> Planned | None:
-    """Delete what was deployed, in Prefect and the infrastructure; return it, None if it was not confirmed."""
+    """Delete what was deployed, in Prefect and the infrastructure; return it, None if it was not confirmed.
+
+    Of a preview that is its deployments, and all that it wrote.
+    """
     from glacier_prefect import infrastructure
     from glacier_prefect.deployments import deploying
     from glacier_prefect.deployments.api import Api
 
     state = _state(project, on_event)
+    if (preview := preview_name()) is not None:
+        with Api() as api, state.locked():
+            discard = partial(_discard, project, state, preview, on_event)
+            return deploying.destroy(api, state, purge_history=purge_history, confirm=confirm, discard=discard)
     with Api() as api, state.locked():
         root = infrastructure.root_folder(project, project.environment().name)
         if project.environment().state is not None:  # it may have been deployed from another machine
@@ -172,7 +181,8 @@ def _state(project: Project, on_event: OnEvent) -> State:
     from glacier_prefect.terraform_plan import Event
 
     environment, provider = project.environment(), environment_provider(project)
-    here = KeptFolder(project.folder / ".glacier" / environment.name)
+    below = f"/preview/{preview}" if (preview := preview_name()) else ""
+    here = KeptFolder(project.folder / ".glacier" / f"{environment.name}{below}")
     place = environment.state
     if place is None or (objects := provider.state_objects(place)) is None:
         return State(here)
@@ -184,7 +194,7 @@ def _state(project: Project, on_event: OnEvent) -> State:
         )
     bucket = KeptBucket(
         objects,
-        infrastructure.state_folder(project),
+        infrastructure.state_folder(project) + below,
         state=place,
         environment=environment.name,
         root=infrastructure.root_folder(project, environment.name),
@@ -193,9 +203,45 @@ def _state(project: Project, on_event: OnEvent) -> State:
     return State(bucket, before=here)
 
 
+def _parts(
+    project: Project, pipelines: Sequence[Pipeline], on_event: OnEvent, *, looks: bool = False
+) -> tuple[Desired, TerraformCLI | None]:
+    """Return what is wanted in Prefect, and what drives Terraform: for a preview nothing, as the infrastructure is that
+    of the environment.
+    """
+    if preview_name() is None:
+        return _desired(project, pipelines), _terraform(project, pipelines, on_event, looks=looks)
+    from glacier_prefect.deployments import previews
+    from glacier_prefect.deployments.deploying import outputs_of
+
+    previews.check(project, pipelines)
+    outputs = outputs_of(_terraform(project, pipelines, on_event, looks=True))
+    previews.check_deployed(project, outputs)
+    wanted = _desired(project, pipelines)
+    return lambda _: wanted(outputs), None
+
+
+def _discard(project: Project, state: State, preview: str, on_event: OnEvent) -> None:
+    """Remove what a preview wrote to the buckets that its record names, and those that the code here names: somebody
+    may have run it without deploying it.
+    """
+    from glacier_prefect.deployments import previews
+    from glacier_prefect.terraform_plan import Event
+
+    told = previews.recorded(state)
+    try:
+        exchange = named_exchange(project)
+        told += [previews.places(each.graph.locations, exchange) for each in load_project(())[1]]
+    except Exception as error:  # whatever the code here does: that of the preview may be gone
+        on_event(Event(kind="preview", message=f"Only what is recorded is removed, as the code fails: {error}"))
+    removed = previews.discard(told, preview)
+    shutil.rmtree(user_cache() / preview_folder(), ignore_errors=True)
+    on_event(Event(kind="preview", message=f"Removed what the preview wrote: {removed} objects."))
+
+
 def _desired(project: Project, pipelines: Sequence[Pipeline]) -> Desired:
     from glacier_prefect.deployments.desired import Target, desired
-    from glacier_prefect.providers.base import environment_pool, named_exchange
+    from glacier_prefect.providers.base import environment_pool
 
     environment = project.environment()
     known = asdict(environment)
@@ -209,6 +255,7 @@ def _desired(project: Project, pipelines: Sequence[Pipeline]) -> Desired:
         pool=replace(pool, credentials=environment.work_pool_credentials, secrets=environment.secrets),
         exchange=named_exchange(project),
         settings={key: known[key] for key in ("provider", "settings", "bucket_prefix", "providers", "secrets")},
+        preview=preview_name(),
     )
 
     def wanted(outputs: Mapping[str, Any]) -> Any:

@@ -6,6 +6,7 @@ What drives Terraform is passed in; None leaves infrastructure alone.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from glacier_prefect.deployments.state import Record, State
 from glacier_prefect.errors import DataLossRefused, DeployRefused, StateLocked
 from glacier_prefect.terraform_plan import Output, Plan, data_loss
 
+CANCEL_SECONDS = 60
 Desired = Callable[[Mapping[str, Any]], Sequence[Wanted]]
 
 
@@ -202,6 +204,7 @@ def destroy(
     allow_data_loss: bool = False,
     purge_history: bool = False,
     confirm: Callable[[Planned], bool] = lambda planned: True,
+    discard: Callable[[], object] | None = None,
 ) -> Planned | None:
     """Delete what Glacier made in Prefect, then the infrastructure; flows and run history are kept.
 
@@ -212,6 +215,7 @@ def destroy(
         allow_data_loss: Destroy what holds data.
         purge_history: Delete the runs of these deployments too, and their flows if nobody else uses them.
         confirm: Asked with what is going to be done.
+        discard: Removes what the deployments' runs have written; these are cancelled first.
 
     Raises:
         DataLossRefused: It would destroy data. Nothing was changed.
@@ -236,6 +240,8 @@ def destroy(
             _check_data(saved, allow_data_loss)
             if not confirm(planned):
                 return None
+            if discard is not None:
+                _cancel_runs(api, changes)
             if purge_history:
                 _purge_runs(api, changes)  # while it is known whose they are
             apply(api, state, changes, record, actual.flows, "destroy")
@@ -245,6 +251,8 @@ def destroy(
                 with _noting("In Prefect all is deleted; `glacier destroy` again goes on with the infrastructure."):
                     state.kept.check()
                     infrastructure.apply(saved, allow_data_loss=allow_data_loss)
+            if discard is not None:
+                discard()  # while the record says where
             state.forget()
             return planned
 
@@ -334,6 +342,26 @@ def _check_others(api: Api, deletions: Iterable[Change]) -> None:
                 f"Deployments that Glacier did not make use the work pool {pool!r}: {', '.join(others)}. Nothing was "
                 "changed.\nHint: move them to another pool."
             )
+
+
+def _cancel_runs(api: Api, changes: Iterable[Change]) -> None:
+    """Cancel the runs of deployments, and wait until they have ended; not forever, as a worker that is gone cancels
+    nothing.
+    """
+    ids = [each.existing.id for each in changes if each.kind == "deployment" and each.existing]
+    active = {
+        "flow_runs": {
+            "deployment_id": {"any_": ids},
+            "state": {"type": {"any_": ["PENDING", "RUNNING", "PAUSED", "CANCELLING"]}},
+        },
+        "limit": PAGE,
+    }
+    until = time.monotonic() + CANCEL_SECONDS
+    while ids and (runs := api.read("POST", "/flow_runs/filter", active)) and time.monotonic() < until:
+        for run in runs:
+            if run["state_type"] != "CANCELLING":
+                api.write("POST", f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}})
+        time.sleep(1)
 
 
 def _purge_runs(api: Api, changes: Iterable[Change]) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 
 from glacier_prefect.blocks import Block
 from glacier_prefect.deployments.code import GitCode, LocalCode, code_hash
+from glacier_prefect.deployments.previews import VARIABLE, places
+from glacier_prefect.environments import PREVIEW_IDENTITY
 from glacier_prefect.errors import ConfigurationError, NameTakenError, NotAvailableError
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.pools import Pool
@@ -37,6 +39,7 @@ class Target:
         pool: The work pool.
         exchange: Where runs leave results and frames for other machines; a pipeline's first bucket if None.
         settings: The environment's settings; other ones make each deployment another one.
+        preview: Name of the preview of the environment that they are; None for the environment itself.
     """
 
     project: str
@@ -47,10 +50,12 @@ class Target:
     pool: Pool = field(default_factory=Pool)
     exchange: Location | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    preview: str | None = None
 
     def name(self, what: str) -> str:
         """Return the name of a block; blocks have no tags that could say whose they are."""
-        return re.sub(r"[^a-z0-9]+", "-", f"glacier-{self.project}-{self.env}-{what}".lower()).strip("-")
+        whose = f"{self.env}-{self.preview}" if self.preview else self.env
+        return re.sub(r"[^a-z0-9]+", "-", f"glacier-{self.project}-{whose}-{what}".lower()).strip("-")
 
     @property
     def pool_name(self) -> str:
@@ -58,9 +63,10 @@ class Target:
         return f"glacier-{self.project}-{self.env}-pool"
 
     @property
-    def tags(self) -> tuple[str, str]:
+    def tags(self) -> tuple[str, ...]:
         """The tags of all its deployments."""
-        return f"glacier:project={self.project}", f"glacier:env={self.env}"
+        preview = (f"glacier:preview={self.preview}",) if self.preview else ()
+        return f"glacier:project={self.project}", f"glacier:env={self.env}", *preview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +111,8 @@ def desired(pipelines: Iterable[Pipeline], target: Target, outputs: Mapping[str,
                 "Hint: a deployment is named after its pipeline; give one another name."
             )
     found = [*_blocks(pipelines, target)]
-    found.append(pool)
+    if target.preview is None:  # else it is the environment's, as its infrastructure is
+        found.append(pool)
     code = _code(target, pool.fields["type"])
     steps, identity = code.pull_steps(), code.identity()
     found += [_deployment(each, target, pool.name, outputs, steps, identity) for _, each in sorted(known.items())]
@@ -153,7 +160,8 @@ def _blocks(pipelines: Iterable[Pipeline], target: Target) -> Iterable[Wanted]:
     found: dict[str, tuple[str, Block]] = {}
     listed = [results_block(each, target) for each in pipelines]
     wanted = [(each[0], each[0], each[1]) for each in listed if each is not None]
-    for location in (each for pipeline in pipelines for each in pipeline.graph.locations):
+    buckets = pipelines if target.preview is None else ()  # those of a preview are the environment's
+    for location in (each for pipeline in buckets for each in pipeline.graph.locations):
         if (made := location_provider(location).resolved().storage(location.bucket)) is not None:
             wanted.append((target.name(location.full_bucket), location.full_bucket, made))
     for name, bucket, block in wanted:
@@ -183,7 +191,8 @@ def results_block(pipeline: Pipeline, target: Target) -> tuple[str, Block] | Non
     if place is None:
         return None
     location, base = place
-    block = location_provider(location).resolved().storage(location.bucket, f"{base}.glacier/results/{pipeline.name}")
+    folder = f"{location.within}/{base}".lstrip("/")
+    block = location_provider(location).resolved().storage(location.bucket, f"{folder}.glacier/results/{pipeline.name}")
     return None if block is None else (target.name(f"results-{pipeline.name}"), block)
 
 
@@ -202,14 +211,17 @@ def _deployment(
         raise ConfigurationError(
             f"Pipeline {pipeline.name!r} is in {file}, outside of the project's folder {target.folder}."
         )
-    common, own = outputs.get("job_variables", {}), outputs.get("pipeline_job_variables", {}).get(pipeline.name, {})
+    who = PREVIEW_IDENTITY if target.preview else pipeline.name
+    common, own = outputs.get("job_variables", {}), outputs.get("pipeline_job_variables", {}).get(who, {})
     variables = {**common, **own, "env": {**common.get("env", {}), **own.get("env", {})}}
     ours = {"GLACIER_ENV": target.env, "GLACIER_PROJECT": target.project}
+    if target.preview:
+        ours |= {"GLACIER_PREVIEW": target.preview, VARIABLE: places(pipeline.graph.locations, target.exchange)}
     if (results := results_block(pipeline, target)) is not None:
         ours["PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"] = f"{results[1].kind.slug}/{results[0]}"
     variables["env"] |= ours
     schedule = None
-    if pipeline.schedule is not None:
+    if pipeline.schedule is not None and not target.preview:  # a preview runs when somebody wants it
         schedule = {"cron": pipeline.schedule, "timezone": pipeline.timezone}
     fields = {
         "entrypoint": f"{file.relative_to(target.folder).as_posix()}:{variable}.flow",
@@ -225,4 +237,4 @@ def _deployment(
     also = {**identity, "settings": dict(target.settings), "job_variables": variables, "pool": pool}
     fields["version"] = code_hash(pipeline, target.folder, also)
     plain = json.loads(json.dumps(fields))  # what comes back from Prefect and from the record
-    return Wanted(kind="deployment", name=f"{pipeline.name}/{target.env}", fields=plain)
+    return Wanted(kind="deployment", name=f"{pipeline.name}/{target.preview or target.env}", fields=plain)

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from glacier_prefect.blocks import Block, Kind, Saved
 from glacier_prefect.credentials.azure import AzureCredentials, connection_settings
-from glacier_prefect.environments import environment_name, find_project, first_variable
+from glacier_prefect.environments import (
+    PREVIEW_IDENTITY,
+    PREVIEWS,
+    environment_name,
+    find_project,
+    first_variable,
+)
 from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.providers.base import CloudProvider
 from glacier_prefect.sources.azure import AzureBlobSink, AzureBlobSource
@@ -143,7 +149,8 @@ class AzureProvider(CloudProvider):
     def account_calls(self, calls: ModuleCalls) -> tuple[ModuleCall, ...]:
         if not calls.needs.buckets:
             return ()
-        containers: dict[str, Any] = {bucket: {} for bucket in calls.needs.buckets}
+        previews = {"folders": [PREVIEWS]} if PREVIEW_IDENTITY in calls.needs.pipelines else {}
+        containers: dict[str, Any] = {bucket: previews for bucket in calls.needs.buckets}
         return (calls.call("account", name=self.account, buckets=containers),)
 
     def bucket_place(self, calls: ModuleCalls) -> Mapping[str, Any]:

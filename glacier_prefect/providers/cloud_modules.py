@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from glacier_prefect.environments import PREVIEWS
 from glacier_prefect.modules import ModuleCall, Needs, Reference, module_name
 from glacier_prefect.providers.names import check_name
 
@@ -98,7 +99,7 @@ class ModuleCalls:
         keepers = [
             name
             for name, each in self.needs.pipelines.items()
-            if any(RESULTS in f"/{prefix}" for prefix in each.writes.get(bucket, ()))
+            if any(RESULTS in f"/{prefix}" or prefix == PREVIEWS for prefix in each.writes.get(bucket, ()))
         ]
         further = self.provider.bucket_inputs(keepers) if self.runs_there else {}
         return self.call("bucket", bucket, name=bucket, location=where, **grants, **further)

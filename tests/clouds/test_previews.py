@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,23 @@ import obstore
 import polars as pl
 import pytest
 
+from glacier_prefect.deployments import previews
+from glacier_prefect.deployments.desired import Target, desired
 from glacier_prefect.emulators import GCS, S3, Azure
 from glacier_prefect.environments import PREVIEWS
 from glacier_prefect.errors import PreviewError
+from glacier_prefect.loading import load_pipeline
+from glacier_prefect.pools import Pool
 from glacier_prefect.providers import LocalProvider, Provider
+from glacier_prefect.providers.base import exchange_location
 from glacier_prefect.run_context import entered
 from glacier_prefect.sources import delta
+from glacier_prefect.sources.shared import Shared
 from glacier_prefect.testing.store import Store, rows, run
 from tests.clouds.conftest import new_bucket
 from tests.clouds.provided import KINDS, provider_of, variables
 from tests.clouds.role_front import RoleFront
-from tests.previews import Place, PreviewCases
+from tests.previews import OWN, Place, PreviewCases
 
 Cloud = S3 | Azure | GCS
 POLICY: Mapping[str, Any] = {
@@ -113,3 +120,57 @@ def test_a_delta_table_is_hidden_as_a_whole_and_appended_to_as_a_copy(
     preview.bucket_sink(bucket, "any").discard()
     assert place.contents(bucket) == before
     assert rows(source)["v"].to_list() == [1, 2, 3]
+
+
+FLOW = """
+import polars as pl
+from glacier_prefect import pipeline, task
+from glacier_prefect.providers import Provider
+
+provider = Provider.from_env()
+
+@task
+def load():
+    return pl.LazyFrame({"v": [1]})
+
+@pipeline(name="stored", schedule="0 6 * * *")
+def flow():
+    return provider.bucket_sink("BUCKET", "a.parquet").write(load())
+"""
+
+
+def test_runs_of_a_preview_keep_their_results_in_its_folder_and_have_its_identity(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place_of(s3, monkeypatch)
+    monkeypatch.setenv("GLACIER_PREVIEW", "pr-7")
+    (tmp_path / "stored_flow.py").write_text(FLOW.replace("BUCKET", bucket := new_bucket(s3)))
+    stored = load_pipeline(str(tmp_path / "stored_flow.py"))
+    target = Target(project="acme", env="prod", folder=tmp_path, pool=Pool(type="process"), preview="pr-7")
+    outputs = {
+        "work_pool": {"name": "pool", "type": "process"},
+        "job_variables": {"env": {"A": "1"}},
+        "pipeline_job_variables": {"stored": {"role": "theirs"}, "preview": {"role": "previews"}},
+    }
+    results, deployment = desired([stored], target, outputs)
+    assert (results.kind, results.name) == ("block", "glacier-acme-prod-pr-7-results-stored")
+    assert results.fields["data"]["bucket_folder"] == f"{OWN}.glacier/results/stored"
+    fields = deployment.fields
+    assert (deployment.name, fields["schedule"], fields["work_pool_name"]) == ("stored/pr-7", None, "pool")
+    assert fields["job_variables"]["role"] == "previews"
+    variables = fields["job_variables"]["env"]
+    assert variables["PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"] == f"s3-bucket/{results.name}"
+    named = Provider.from_env().bucket_source(bucket, "kept/*.parquet")
+    for given in (None, named):
+        location, base = exchange_location(stored.graph.locations, given) or pytest.fail("there is a bucket")
+        shared = Shared(location=location, folder=f"{base}.glacier/exchange/stored")
+        shared.put(tmp_path / "stored_flow.py")
+        assert shared.names() == ["stored_flow.py"]
+    keys = [each["path"] for page in obstore.list(s3.store(bucket)) for each in page]
+    assert keys == [
+        f"{OWN}.glacier/exchange/stored/stored_flow.py",
+        f"{OWN}kept/.glacier/exchange/stored/stored_flow.py",
+    ]
+    monkeypatch.delenv("GLACIER_PREVIEW")
+    assert previews.discard([variables[previews.VARIABLE]], "pr-7") == 2
+    assert s3.secret_access_key not in json.dumps(fields)
