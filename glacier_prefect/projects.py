@@ -218,9 +218,8 @@ def _state(project: Project, on_event: OnEvent) -> State:
     from glacier_prefect.terraform_plan import Event
 
     environment, provider = project.environment(), environment_provider(project)
-    preview = preview_name()
-    own = () if preview is None else ("preview", preview)
-    here = KeptFolder((project.folder / ".glacier" / environment.name).joinpath(*own))
+    below = f"/preview/{preview}" if (preview := preview_name()) else ""
+    here = KeptFolder(project.folder / ".glacier" / f"{environment.name}{below}")
     place = environment.state
     if place is None or (objects := provider.state_objects(place)) is None:
         return State(here)
@@ -232,7 +231,7 @@ def _state(project: Project, on_event: OnEvent) -> State:
         )
     bucket = KeptBucket(
         objects,
-        "/".join((infrastructure.state_folder(project), *own)),
+        infrastructure.state_folder(project) + below,
         state=place,
         environment=environment.name,
         root=infrastructure.root_folder(project, environment.name),

@@ -26,7 +26,7 @@ out = provider.bucket_sink(bucket="OUT", path="NAME.parquet")
 def scaled(seconds: int) -> pl.LazyFrame:
     for _ in range(seconds):
         time.sleep(1)
-    return raw.scan() * FACTOR
+    return raw.scan().select(pl.all() * FACTOR)
 
 @pipeline(name="NAME", schedule="0 6 * * *")
 def flow(seconds: int = 0):
