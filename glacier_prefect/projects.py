@@ -56,9 +56,9 @@ def plan(project: Project, pipelines: Sequence[Pipeline], *, on_event: OnEvent =
 
     state = _state(project, on_event)
     state.numbers()  # what keeps them may be out of reach, which is said better here than by Terraform
-    wanted, terraform = _parts(project, pipelines, on_event, _delivery(project), looks=True)
+    wanted, terraform, known = _parts(project, pipelines, on_event, _delivery(project), looks=True)
     with Api() as api:
-        planned = deploying.plan(api, state, wanted, terraform, deploying.Options(**options))
+        planned = deploying.plan(api, state, wanted, terraform, deploying.Options(**options), known)
     planned.close()
     return planned
 
@@ -85,8 +85,8 @@ def deploy(
 
     state, delivery = _state(project, on_event), _delivery(project, on_event)
     with Api() as api, state.locked():  # before the root is written, which another deploy may be reading
-        wanted, terraform = _parts(project, pipelines, on_event, delivery)
-        return deploying.deploy(api, state, wanted, terraform, deploying.Options(**options), confirm, delivery)
+        wanted, terraform, known = _parts(project, pipelines, on_event, delivery)
+        return deploying.deploy(api, state, wanted, terraform, deploying.Options(**options), confirm, delivery, known)
 
 
 def rollback(project: Project, to: int, *, confirm: Confirm = _yes, on_event: OnEvent = _quiet) -> Planned | None:
@@ -106,9 +106,9 @@ def status(project: Project, pipelines: Sequence[Pipeline], *, on_event: OnEvent
 
     state = _state(project, on_event)
     state.numbers()  # as in `plan`
-    wanted, terraform = _parts(project, pipelines, on_event, _delivery(project), looks=True)
+    wanted, terraform, known = _parts(project, pipelines, on_event, _delivery(project), looks=True)
     with Api() as api:
-        return status_of(api, state, wanted, terraform)
+        return status_of(api, state, wanted, terraform, known)
 
 
 def destroy(
@@ -247,20 +247,20 @@ def _parts(
     delivery: Delivery | None,
     *,
     looks: bool = False,
-) -> tuple[Desired, TerraformCLI | None]:
-    """Return what is wanted in Prefect, and what drives Terraform: for a preview nothing, as the infrastructure is that
-    of the environment.
+) -> tuple[Desired, TerraformCLI | None, Mapping[str, Any]]:
+    """Return what is wanted in Prefect, and what drives Terraform: for a preview nothing but its outputs, as the
+    infrastructure is that of the environment.
     """
     wanted = _desired(project, pipelines, delivery)
     if preview_name() is None:
-        return wanted, _terraform(project, pipelines, on_event, looks=looks)
+        return wanted, _terraform(project, pipelines, on_event, looks=looks), {}
     from glacier_prefect.deployments import previews
     from glacier_prefect.deployments.deploying import outputs_of
 
     previews.check(project, pipelines)
     outputs = outputs_of(_terraform(project, pipelines, on_event, looks=True))
     previews.check_deployed(project, outputs)
-    return lambda _: wanted(outputs), None
+    return wanted, None, outputs
 
 
 def _discard(project: Project, state: State, preview: str, on_event: OnEvent) -> None:

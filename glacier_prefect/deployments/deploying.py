@@ -113,11 +113,12 @@ def plan(
     desired: Desired,
     infrastructure: Infrastructure | None = None,
     options: Options | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> Planned:
-    """Return what a deploy would do; nothing is changed."""
+    """Return what a deploy would do; nothing is changed. Its arguments are those of `deploy`."""
     saved = _saved_plan(state, infrastructure)
     try:
-        outputs = _planned_outputs(saved) if saved is not None else {}
+        outputs = _planned_outputs(saved) if saved is not None else known or {}
         changes, actual, record = _compared(api, state, desired(outputs), options or Options())
     except BaseException:
         if saved is not None:
@@ -142,6 +143,7 @@ def deploy(
     options: Options | None = None,
     confirm: Callable[[Planned], bool] = lambda planned: True,
     delivery: Delivery | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> Planned | None:
     """Bring Prefect and the infrastructure to what is wanted; return what was done, None if it was not confirmed.
 
@@ -155,11 +157,12 @@ def deploy(
         options: What it may do.
         confirm: Asked with what is going to be done, if anything is.
         delivery: What brings code to where workers find it, before Prefect is told of it.
+        known: Terraform's outputs, if infrastructure is left alone.
     """
     options = options or Options()
     with _locked(api, state):
         recovered = recover(api, state)
-        planned = replace(plan(api, state, desired, infrastructure, options), recovered=recovered)
+        planned = replace(plan(api, state, desired, infrastructure, options, known), recovered=recovered)
         with contextlib.closing(planned):
             if not planned.has_changes:
                 state.agree(None)
