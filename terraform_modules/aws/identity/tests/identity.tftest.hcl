@@ -100,7 +100,7 @@ run "nobody_reads_objects_or_secrets" {
   }
 }
 
-run "only_a_lock_is_deleted_from_the_state" {
+run "only_locks_and_deploy_records_are_deleted_beside_the_state" {
   command = plan
   variables {
     cloud = { state_prefix = "prod/" }
@@ -108,8 +108,8 @@ run "only_a_lock_is_deleted_from_the_state" {
   assert {
     condition = flatten([
       for each in aws_iam_policy.part : [for statement in jsondecode(each.policy).Statement : statement.Resource if contains(flatten([statement.Action]), "s3:DeleteObject")]
-    ]) == ["arn:aws:s3:::acme-terraform-state/prod/*.tflock"]
-    error_message = "Expected s3:DeleteObject for lock files below prod/, and for nothing else."
+    ]) == [for each in ["*.tflock", "*/history/*.json", "*/deploy.json", "*/clock"] : "arn:aws:s3:::acme-terraform-state/prod/${each}"]
+    error_message = "Expected s3:DeleteObject for locks and deploy records below prod/, and for nothing else."
   }
 }
 
