@@ -6,6 +6,7 @@ calling does.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -147,6 +148,9 @@ def destroy(
         )
         if done is not None:
             shutil.rmtree(root, ignore_errors=True)
+            with contextlib.suppress(OSError):  # where something else is kept
+                root.parent.rmdir()
+                root.parent.parent.rmdir()
         return done
 
 

@@ -321,7 +321,7 @@ def _saved_plan(state: State, infrastructure: Infrastructure | None, *, destroy:
     try:
         saved = infrastructure.plan(destroy=destroy)
     except StateLocked as locked:
-        if not state.is_held or state.kept.left_behind(locked) is None:
+        if not state.is_held or not state.kept.was_left_behind(locked):
             raise
         infrastructure.unlock(locked)
         saved = infrastructure.plan(destroy=destroy)

@@ -88,11 +88,9 @@ class Kept(ABC):
         """Raise DeployLocked if the lock is no longer held, so that nothing may be written any more."""
         return None
 
-    def left_behind(self, locked: StateLocked) -> Mapping[str, Any] | None:
-        """Return the killed deploy that left Terraform's state locked, as plain data, if it is sure that neither it nor
-        its Terraform runs any more; else None.
-        """
-        return None
+    def was_left_behind(self, locked: StateLocked) -> bool:
+        """Whether it surely was a killed deploy that left Terraform's state locked, and its Terraform runs no more."""
+        return False
 
     def unlocked(self) -> None:
         """Terraform's state is known to be locked by no killed deploy any more."""

@@ -174,7 +174,7 @@ class KeptBucket(Kept):
                 self._release(held)
             self._held = None
 
-    def left_behind(self, locked: StateLocked) -> Mapping[str, Any] | None:
+    def was_left_behind(self, locked: StateLocked) -> bool:
         killed: list[dict[str, Any]] = self._holding().document["killed"]
         for each in killed:
             if locked.who != f"{each['user']}@{each['host']}" or locked.created is None:
@@ -186,10 +186,10 @@ class KeptBucket(Kept):
             if each["machine"] == self._own["machine"]:
                 pid = terraform_of(Path(each["root"]), each["process"])
                 if pid is not None and not is_alive(pid):
-                    return each
+                    return True
             elif each["hosted"]:
-                return each
-        return None
+                return True
+        return False
 
     def unlocked(self) -> None:
         held = self._holding()

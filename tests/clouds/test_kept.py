@@ -101,7 +101,7 @@ def test_records_journal_and_lock_are_the_same_everywhere(again: Callable[[], Ke
         state.journal.undone(first[1:])
         assert state.journal.intend([("three", {})]) == [3]
     later = State(again())
-    assert (later.numbers(), later.record(), later.record(1)) == ([1, 2, 10], record_at(state, 10), record_at(state, 1))
+    assert (later.numbers(), later.record(), later.record(1)) == ([1, 2, 10], state.record(), state.record(1))
     with pytest.raises(UsageError, match="no record 7: there are 1 to 10"):
         later.record(7)
     assert later.journal.exists(), "it was not ended, so the next deploy goes on with it"
@@ -120,10 +120,6 @@ def test_records_journal_and_lock_are_the_same_everywhere(again: Callable[[], Ke
         later.forget()
     empty = State(again())
     assert (empty.numbers(), empty.journal.exists()) == ([], False)
-
-
-def record_at(state: State, number: int) -> Record:
-    return state.record(number)
 
 
 def test_nothing_is_left_of_an_environment_that_was_forgotten(place: Place) -> None:
@@ -274,47 +270,51 @@ def locked(who: str, created: datetime) -> StateLocked:
     return error
 
 
-@pytest.mark.parametrize(
-    ("case", "sure"),
-    [
-        ("its own, and its terraform is dead", True),
-        ("its own, and its terraform lives", False),
-        ("its own, and it is not known whether its terraform began", False),
-        ("of another user", False),
-        ("from before it", False),
-        ("from long after it", False),
-        ("on a runner of GitHub that is thrown away", True),
-        ("on a machine that stays", False),
-    ],
-)
-def test_terraforms_lock_is_taken_away_only_if_it_is_surely_of_a_deploy_that_is_gone(
-    s3: Any, tmp_path: Path, case: str, sure: bool
-) -> None:
-    place = Place(s3, tmp_path)
-    elsewhere = {"runner": {"machine": "elsewhere", "hosted": True}, "stays": {"machine": "elsewhere", "hosted": False}}
-    process = next((known for word, known in elsewhere.items() if word in case), {})
-    with holding(place, seconds=1, **process) as held:
+def test_terraforms_lock_is_taken_away_only_if_it_is_surely_of_a_deploy_that_is_gone(s3: Any, tmp_path: Path) -> None:
+    place, here, now = Place(s3, tmp_path), this_process(), datetime.now(UTC)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with holding(place) as held:
         held.kill()
-        held.wait()
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
+    who, minute = f"{here['user']}@{here['host']}", timedelta(minutes=1, seconds=30)
     (tmp_path / ".terraform").mkdir()
     note = tmp_path / ".terraform" / f"glacier-terraform-{held.pid}"
-    if "not known" in case:
-        note.write_text("")
-    elif not process:
-        note.write_text(str(os.getpid() if "lives" in case else dead.pid))
-    here = this_process()
-    who = "someone@else" if "another user" in case else f"{here['user']}@{here['host']}"
-    moment = datetime.now(UTC) + timedelta(seconds=-60 if "before" in case else 60 if "after" in case else 0)
     kept = place.kept()
     with kept.locked():
-        assert (kept.left_behind(locked(who, moment)) is not None) is sure
+        assert not kept.was_left_behind(locked(who, now)), "none of its Terraforms ran"
+        for terraform in ("", str(os.getpid())):
+            note.write_text(terraform)
+            assert not kept.was_left_behind(locked(who, now)), "its Terraform is about to run, or runs"
+        note.write_text(str(ended.pid))
+        assert not kept.was_left_behind(locked("someone@else", now))
+        assert not kept.was_left_behind(locked(who, now - minute)), "from before it"
+        assert not kept.was_left_behind(locked(who, now + minute * 2)), "from long after it"
+        assert kept.was_left_behind(locked(who, datetime.now(UTC)))
     with kept.locked():
-        assert (kept.left_behind(locked(who, moment)) is not None) is sure, "it is known until it is unlocked"
+        assert kept.was_left_behind(locked(who, datetime.now(UTC))), "it is known until it is unlocked"
         kept.unlocked()
     with kept.locked():
-        assert kept.left_behind(locked(who, moment)) is None
+        assert not kept.was_left_behind(locked(who, datetime.now(UTC)))
+
+
+@pytest.mark.parametrize("hosted", [True, False])
+def test_of_another_machine_it_is_only_sure_if_that_is_thrown_away_after_its_job(
+    s3: Any, tmp_path: Path, hosted: bool
+) -> None:
+    place, here = Place(s3, tmp_path), this_process()
+    with holding(place, seconds=1, machine="elsewhere", hosted=hosted) as held:
+        held.kill()
+    kept = place.kept()
+    with kept.locked():
+        seen = datetime.fromisoformat(kept._holding().document["killed"][0]["seen"])
+        assert kept.was_left_behind(locked(f"{here['user']}@{here['host']}", seen)) is hosted
+
+
+def test_a_runner_of_github_says_that_it_is_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variables, hosted in (("", False), ("true self-hosted", False), ("true github-hosted", True)):
+        for name, value in zip(("GITHUB_ACTIONS", "RUNNER_ENVIRONMENT"), [*variables.split(), "", ""], strict=False):
+            monkeypatch.setenv(name, value)
+        assert this_process()["hosted"] is hosted
 
 
 # --- what can be wrong

@@ -270,9 +270,9 @@ def test_a_state_that_was_on_a_machine_moves_with_its_records_when_its_owner_mov
     machines: Machines, make_bucket: Callable[[Any], str]
 ) -> None:
     a = machines.clone("mover")
-    toml = (a / "glacier.toml").read_text().replace('"clones"', '"clones2"')
+    toml = (a / "glacier.toml").read_text().replace('"clones"', '"moving"')
     for file in a.glob("*.py"):
-        file.write_text(file.read_text().replace("clones-", "clones2-"))
+        file.write_text(file.read_text().replace("clones-", "moving-"))
     bucket = make_bucket(machines.s3)
     (a / "glacier.toml").write_text(toml.replace(f'state = "{machines.state}"\n', ""))
     machines.git("commit", "--quiet", "--all", "-m", "a project of its own", folder=a)
@@ -288,9 +288,9 @@ def test_a_state_that_was_on_a_machine_moves_with_its_records_when_its_owner_mov
     move = ["terraform", f"-chdir={root}", "init", "-migrate-state", "-force-copy"]
     subprocess.run(move, env={**os.environ, **machines.env}, check=True, stdout=subprocess.DEVNULL)
     said, writes = machines.run(a, "deploy", "--yes")
-    assert "clones2, prod" in said
-    records = {meta["path"] for page in machines.s3.store(bucket).list("clones2/prod/history") for meta in page}
-    assert records >= {"clones2/prod/history/1.json"}
+    assert "moving, prod" in said
+    records = {meta["path"] for page in machines.s3.store(bucket).list("moving/prod/history") for meta in page}
+    assert records >= {"moving/prod/history/1.json"}
     machines.run(a, "destroy", "--yes", "--allow-data-loss")
     assert not list((a / ".glacier").glob("**/history/*"))
 

@@ -27,7 +27,7 @@ locals {
     deploy = { StringEquals = merge(local.subjects.deploy, local.for_aws) }
   }
 
-  # The state, below the project's keys. Only a lock is ever deleted.
+  # The state and the deploy records beside it, below the project's keys. The state itself is never deleted.
   state_objects = "${var.state}/${var.cloud.state_prefix}"
   state_list = merge(
     { Effect = "Allow", Action = ["s3:ListBucket"], Resource = [var.state] },
@@ -55,7 +55,7 @@ locals {
       [
         local.state_list,
         { Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject"], Resource = ["${local.state_objects}*"] },
-        { Effect = "Allow", Action = ["s3:DeleteObject"], Resource = ["${local.state_objects}*.tflock"] },
+        { Effect = "Allow", Action = ["s3:DeleteObject"], Resource = [for each in ["*.tflock", "*/history/*.json", "*/deploy.json", "*/clock"] : "${local.state_objects}${each}"] },
       ],
       local.state_keys.write,
     )

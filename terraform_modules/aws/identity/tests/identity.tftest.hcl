@@ -93,23 +93,23 @@ run "nobody_reads_objects_or_secrets" {
     kinds = ["bucket", "secrets"]
   }
   assert {
-    condition = toset(flatten([
+    condition = flatten([
       for each in aws_iam_policy.part : [for statement in jsondecode(each.policy).Statement : statement.Resource if statement.Effect == "Allow" && contains(flatten([statement.Action]), "s3:GetObject")]
-    ])) == toset(["arn:aws:s3:::acme-terraform-state/*", "arn:aws:s3:::acme-raw/*.glacier/code/*"]) && contains(flatten([for statement in jsondecode(aws_iam_policy.part["deploy-state"].policy).Statement : statement.Action if statement.Effect == "Deny"]), "secretsmanager:GetSecretValue")
-    error_message = "Expected to get objects of the state and the archives of code only, and values of secrets to be denied."
+    ]) == ["arn:aws:s3:::acme-terraform-state/*", "arn:aws:s3:::acme-terraform-state/*"] && contains(flatten([for statement in jsondecode(aws_iam_policy.part["deploy-state"].policy).Statement : statement.Action if statement.Effect == "Deny"]), "secretsmanager:GetSecretValue")
+    error_message = "Expected to get objects of the state only, and values of secrets to be denied."
   }
 }
 
-run "only_a_lock_is_deleted_from_the_state" {
+run "only_locks_and_deploy_records_are_deleted_beside_the_state" {
   command = plan
   variables {
     cloud = { state_prefix = "prod/" }
   }
   assert {
     condition = flatten([
-      for statement in jsondecode(aws_iam_policy.part["deploy-state"].policy).Statement : statement.Resource if contains(flatten([statement.Action]), "s3:DeleteObject")
-    ]) == ["arn:aws:s3:::acme-terraform-state/prod/*.tflock"]
-    error_message = "Expected s3:DeleteObject for lock files below prod/, and for nothing else."
+      for each in aws_iam_policy.part : [for statement in jsondecode(each.policy).Statement : statement.Resource if contains(flatten([statement.Action]), "s3:DeleteObject")]
+    ]) == [for each in ["*.tflock", "*/history/*.json", "*/deploy.json", "*/clock"] : "arn:aws:s3:::acme-terraform-state/prod/${each}"]
+    error_message = "Expected s3:DeleteObject for locks and deploy records below prod/, and for nothing else."
   }
 }
 
