@@ -34,6 +34,7 @@ region = "eu-west-1"
 bucket_prefix = "NAME-"
 state = "STATE"
 code = "git"
+previews = true
 git = "ORIGIN"
 
 [environments.prod.infrastructure]
