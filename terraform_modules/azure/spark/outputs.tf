@@ -1,6 +1,6 @@
 output "settings" {
-  description = "Settings of the executor: on Azure those of DatabricksExecutor."
-  value       = { host = "https://${azurerm_databricks_workspace.spark.workspace_url}" }
+  description = "What SparkExecutor needs, for all pipelines: service and host, which is DatabricksExecutor's too."
+  value       = { service = "databricks", host = "https://${azurerm_databricks_workspace.spark.workspace_url}" }
   depends_on  = [azurerm_role_assignment.submit]
 }
 
