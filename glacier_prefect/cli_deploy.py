@@ -41,11 +41,14 @@ def plan(
     json: Json = False,
     adopt: Adopt = False,
     prune_limit: Limit = None,
+    lock: Annotated[
+        bool, Parameter(negative="--no-lock", help="Lock Terraform's state meanwhile; who may only read it cannot.")
+    ] = True,
 ) -> None:
     """Show what `glacier deploy` would do, infrastructure and Prefect, field by field. Changes neither."""
     with _stdout_kept():
         project, pipelines = load_project(())
-        planned = projects.plan(project, pipelines, on_event=_progress, adopt=adopt, prune_limit=prune_limit)
+        planned = projects.plan(project, pipelines, lock=lock, on_event=_progress, adopt=adopt, prune_limit=prune_limit)
     print(_rendered(planned, project, "json" if json else format))
 
 

@@ -34,6 +34,7 @@
     ├── DeployRefused              (PermissionError)  a deploy would touch what is not Glacier's, or delete too much
     ├── DeployLocked               (BlockingIOError)  another deploy of the same environment runs
     ├── DeployFailed               (RuntimeError)  Prefect refused a call of a deploy, or did not answer it
+    ├── NeedsBootstrap             (PermissionError)  infrastructure needs what `glacier bootstrap` has not granted
     ├── TerraformMissing           (FileNotFoundError)  there is no such program
     ├── TerraformTooOld            (RuntimeError)  the program is older than what the modules need
     ├── TerraformFailed            (RuntimeError)  a Terraform command failed
@@ -195,6 +196,16 @@ class DeployFailed(GlacierError, RuntimeError):
     """
 
     refused: bool = False
+
+
+class NeedsBootstrap(GlacierError, PermissionError):
+    """The infrastructure needs what `glacier bootstrap` has not granted. Nothing was changed.
+
+    Attributes:
+        kinds: Kinds of modules that are missing, as in "network".
+    """
+
+    kinds: tuple[str, ...] = ()
 
 
 class TerraformMissing(GlacierError, FileNotFoundError):

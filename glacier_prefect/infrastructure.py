@@ -18,8 +18,9 @@ from typing import Any
 from glacier_prefect.environments import Environment, Project
 from glacier_prefect.errors import ConfigurationError, GlacierError
 from glacier_prefect.executors import Executor
+from glacier_prefect.granted import within
 from glacier_prefect.graph import Graph
-from glacier_prefect.modules import Access, ModuleCall, Needs, WorkPool, expression, merge
+from glacier_prefect.modules import Access, Granted, ModuleCall, Needs, WorkPool, expression, merge
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import Provider
 from glacier_prefect.providers.base import (
@@ -140,17 +141,29 @@ def module_calls(pipelines: Sequence[Pipeline], project: Project) -> dict[str, M
     return _module_calls(needs(pipelines, project), pipelines)
 
 
-def root(pipelines: Sequence[Pipeline], project: Project) -> tuple[dict[str, ModuleCall], dict[str, Any]]:
+def root(
+    pipelines: Sequence[Pipeline], project: Project, granted: Granted | None = None
+) -> tuple[dict[str, ModuleCall], dict[str, Any]]:
     """Return the module calls of an environment by name, and the content of its `main.tf.json`: these calls, providers,
     backend and outputs.
+
+    Args:
+        pipelines: All that the project has.
+        project: The project; its environment is that of this process.
+        granted: What `glacier bootstrap` has granted, which the calls then keep to.
+
+    Raises:
+        NeedsBootstrap: They need more.
     """
     needed = needs(pipelines, project)
     calls, environment = _module_calls(needed, pipelines), project.environment()
+    if granted is not None:
+        calls = within(granted, calls, needed[0][0], environment)
     backend: tuple[str, Mapping[str, Any]] = ("local", {"path": "terraform.tfstate"})
     if environment.state is not None:
         backend = needed[0][0].backend(environment.state, f"{project.require_name()}/{environment.name}")
     used = {call.source.partition("/")[0] for call in calls.values()}
-    document = {
+    document: dict[str, Any] = {
         "//": NOTE,
         "terraform": {
             "required_version": REQUIRED_VERSION,
@@ -170,6 +183,8 @@ def root(pipelines: Sequence[Pipeline], project: Project) -> tuple[dict[str, Mod
             for name, (description, value) in _outputs(calls).items()
         },
     }
+    if granted is not None and (block := needed[0][0].terraform_provider()) is not None:
+        document["provider"][block[0]] = {**block[1], **needed[0][0].granted_settings}
     return calls, {section: content for section, content in document.items() if content}
 
 
@@ -178,13 +193,24 @@ def rendered(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def generate(pipelines: Sequence[Pipeline], project: Project) -> Root:
+def generate(pipelines: Sequence[Pipeline], project: Project, granted: Granted | None = None) -> Root:
     """Write the root module of the environment that this process is in, with copies of the modules that it calls.
 
-    What else is in its folder, as the state, stays.
+    What else is in its folder, as the state, stays. Takes and raises what `root` does.
     """
-    calls, document = root(pipelines, project)
-    made, text = Root(folder=root_folder(project, project.environment().name), calls=calls), rendered(document)
+    calls, document = root(pipelines, project, granted)
+    return write(root_folder(project, project.environment().name), calls, document)
+
+
+def write(place: Path, calls: Mapping[str, ModuleCall], document: Mapping[str, Any]) -> Root:
+    """Write a root module with copies of the modules that it calls; what else is in its folder stays.
+
+    Args:
+        place: Its folder.
+        calls: Its module calls by name.
+        document: Content of its `main.tf.json`.
+    """
+    made, text = Root(folder=place, calls=calls), rendered(document)
     for folder in (made.folder.parent, made.folder):  # the state has secrets in clear, so only its owner may look
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)

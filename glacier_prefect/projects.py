@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glacier_prefect import granted
 from glacier_prefect.environments import Project, find_project
 from glacier_prefect.loading import load_project
 from glacier_prefect.pipeline import Pipeline
@@ -37,19 +38,27 @@ def _quiet(event: Event) -> None:
     pass
 
 
-def plan(project: Project, pipelines: Sequence[Pipeline], *, on_event: OnEvent = _quiet, **options: Any) -> Planned:
+def plan(
+    project: Project,
+    pipelines: Sequence[Pipeline],
+    *,
+    lock: bool = True,
+    on_event: OnEvent = _quiet,
+    **options: Any,
+) -> Planned:
     """Return what a deploy would do; neither infrastructure nor Prefect is changed.
 
     Args:
         project: The project; its environment is that of this process.
         pipelines: All that it has.
+        lock: Whether to lock Terraform's state meanwhile; False for who may only read it.
         on_event: Called with what Terraform says meanwhile.
         options: As in `deployments.deploying.Options`.
     """
     from glacier_prefect.deployments import deploying
     from glacier_prefect.deployments.api import Api
 
-    terraform = _terraform(project, pipelines, on_event)
+    terraform = _terraform(project, pipelines, on_event, lock=lock)
     wanted = _desired(project, pipelines)
     with Api() as api:
         planned = deploying.plan(api, _state(project), wanted, terraform, deploying.Options(**options))
@@ -187,15 +196,19 @@ def _desired(project: Project, pipelines: Sequence[Pipeline]) -> Desired:
     return wanted
 
 
-def _terraform(project: Project, pipelines: Sequence[Pipeline], on_event: OnEvent) -> TerraformCLI:
+def _terraform(
+    project: Project, pipelines: Sequence[Pipeline], on_event: OnEvent, *, lock: bool = True
+) -> TerraformCLI:
     from glacier_prefect import infrastructure
 
-    return _driver(project, infrastructure.generate(pipelines, project).folder, on_event)
+    made = infrastructure.generate(pipelines, project, granted.find(project))
+    return _driver(project, made.folder, on_event, lock=lock)
 
 
-def _driver(project: Project, root: Path, on_event: OnEvent) -> TerraformCLI:
+def _driver(project: Project, root: Path, on_event: OnEvent, *, lock: bool = True) -> TerraformCLI:
     from glacier_prefect.terraform_cli import TerraformCLI
 
-    driver = TerraformCLI(root, binary=project.environment().terraform, on_event=on_event, lock_seconds=_LOCK_SECONDS)
+    binary = project.environment().terraform
+    driver = TerraformCLI(root, binary=binary, on_event=on_event, lock=lock, lock_seconds=_LOCK_SECONDS)
     driver.init()
     return driver

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from python_terraform import IsFlagged, Terraform  # type: ignore[import-untyped]  # it comes without type hints
 
@@ -67,6 +67,7 @@ class TerraformCLI:
         variables: Values of the root's variables; they go through a file that only its owner can read.
         environment: Variables of the environment beside those of this process.
         on_event: Called with every step of a plan or apply.
+        lock: Whether to lock the state while planning; False for who only looks, and may not be allowed to write.
         lock_seconds: How long to wait for the state's lock; a -lock-timeout in Terraform's own TF_CLI_ARGS goes before.
         stop_seconds: How long Terraform may take to stop after an interrupt, before it is killed.
 
@@ -85,6 +86,7 @@ class TerraformCLI:
         variables: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         on_event: Callable[[Event], object] | None = None,
+        lock: bool = True,
         lock_seconds: int = 0,
         stop_seconds: float = 120,
     ) -> None:
@@ -93,6 +95,7 @@ class TerraformCLI:
         self._variables = dict(variables or {})
         self._environment = dict(environment or {})
         self._on_event = on_event or (lambda event: None)
+        self._lock = lock
         self._lock_seconds = lock_seconds
         self._stop_seconds = stop_seconds
 
@@ -105,15 +108,25 @@ class TerraformCLI:
         """
         return self._checked[1]
 
-    def init(self, *, backend: bool = True) -> None:
+    def init(self, *, backend: bool = True, moved: Literal["with", "without"] | None = None) -> None:
         """Set up modules, provider plugins and backend; again and again if you like.
 
         A changed backend is an error: Terraform would lose sight of the old state.
 
         Args:
             backend: False leaves the backend alone, as for validating only.
+            moved: Whether the backend may have changed, and the state is copied to the new one ("with") or is there
+                already ("without").
         """
-        code, out, err = self._run("init", input=False, backend=backend, lock_timeout=self._lock_timeout("init"))
+        code, out, err = self._run(
+            "init",
+            input=False,
+            backend=backend,
+            lock_timeout=self._lock_timeout("init"),
+            migrate_state=IsFlagged if moved == "with" else None,
+            force_copy=IsFlagged if moved == "with" else None,
+            reconfigure=IsFlagged if moved == "without" else None,
+        )
         if code:
             raise self._failure("init", _boxes(err), err or out)
 
@@ -171,6 +184,7 @@ class TerraformCLI:
                 destroy=IsFlagged if destroy else None,
                 target=list(targets),
                 replace=list(lost),
+                lock=None if self._lock else False,
             )
             values.unlink()
             if code not in (0, 2):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -13,12 +13,14 @@ from glacier_prefect.blocks import Block, Kind, Saved
 from glacier_prefect.credentials.azure import AzureCredentials, connection_settings
 from glacier_prefect.environments import environment_name, find_project, first_variable
 from glacier_prefect.errors import ConfigurationError
-from glacier_prefect.providers.base import CloudProvider
+from glacier_prefect.providers import existing
+from glacier_prefect.providers.base import CloudProvider, either
 from glacier_prefect.sources.azure import AzureBlobSink, AzureBlobSource
 from glacier_prefect.sources.base import Sink, Source
+from glacier_prefect.sources.objects import Objects
 
 if TYPE_CHECKING:
-    from glacier_prefect.modules import ModuleCall
+    from glacier_prefect.modules import Granted, ModuleCall
     from glacier_prefect.providers.cloud_modules import ModuleCalls
 
 CREDENTIALS = Kind(
@@ -65,6 +67,9 @@ class AzureProvider(CloudProvider):
         "credentials_block": ("GLACIER_AZURE_CREDENTIALS_BLOCK",),
         "credentials_secret": ("GLACIER_AZURE_CREDENTIALS_SECRET",),
     }
+    grantable: ClassVar[tuple[str, ...]] = (*CloudProvider.grantable, "budget")
+    granted_by_name: ClassVar[bool] = False
+    granted_settings: ClassVar[Mapping[str, Any]] = {"resource_provider_registrations": "none"}
     work_pools: ClassVar[tuple[str, ...]] = (
         "azure-container-instance",
         "azure-container-instance:push",
@@ -133,6 +138,34 @@ class AzureProvider(CloudProvider):
             )
         place = {"storage_account_name": account, "container_name": container, "key": f"{key}/terraform.tfstate"}
         return "azurerm", {**place, "use_azuread_auth": True}
+
+    def state_objects(self, state: str) -> Objects:
+        account, _, container = state.partition("/")
+        return replace(
+            CloudProvider.state_objects(replace(self, storage_account=account), container), where=f"azure, {state!r}"
+        )
+
+    def state_inputs(self, state: str) -> Mapping[str, Any]:
+        account, _, container = state.partition("/")
+        return {"name": account, "cloud": {"container": container}}
+
+    def identity_inputs(self, state_prefix: str, kept: str, secrets: Sequence[str]) -> Mapping[str, Any]:
+        return {"kept": kept}
+
+    def existing(self, plan: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+        return existing.on_azure(self.credentials.asking(), plan, self._setting("resource_group")), {}
+
+    def granted_inputs(self, kind: str, granted: Granted) -> Mapping[str, Any]:
+        return {"shared_roles": True} if kind in ("bucket", "spark", "work_pool") else {}
+
+    def workflow(self, granted: Granted) -> str:
+        return (
+            "- uses: azure/login@v2\n"
+            "  with:\n"
+            f"    client-id: {either(granted, 'client_id')}\n"
+            f"    tenant-id: {granted.deploy['tenant_id']}\n"
+            f"    subscription-id: {granted.deploy['subscription_id']}\n"
+        )
 
     def module_location(self) -> Mapping[str, str]:
         return {"region": self._setting("location"), "resource_group": self._setting("resource_group")}
