@@ -401,7 +401,9 @@ def test_generate_takes_files_and_an_environment_and_says_it_to_programs(
 ) -> None:
     assert ended("generate", "flow.py:inner", "--env", "staging", "--json") == 0
     said = json.loads(capsys.readouterr().out)
+    root = json.loads((folder / ".glacier" / "staging" / "terraform" / "main.tf.json").read_text())
     assert said == {
+        "root": root,
         "version": 1,
         "project": "acme",
         "environment": "staging",
