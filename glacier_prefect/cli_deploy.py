@@ -9,16 +9,17 @@ from __future__ import annotations
 import contextlib
 import json as json_format
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 
 from glacier_prefect import projects
-from glacier_prefect.environments import Project
+from glacier_prefect.environments import Project, find_project
 from glacier_prefect.errors import UsageError
 from glacier_prefect.loading import load_project
+from glacier_prefect.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from glacier_prefect.deployments.deploying import Planned
@@ -33,6 +34,13 @@ Limit = Annotated[
     int | None,
     Parameter(help="How many deployments may be deleted because their pipelines are gone; 5 if left out."),
 ]
+Prune = Annotated[
+    bool, Parameter(negative="--no-prune", name="--prune", help="Delete deployments whose pipelines are gone.")
+]
+Shared = Annotated[
+    bool,
+    Parameter(negative="", help="Refuse an environment whose state is on this machine only, as a job in CI has to."),
+]
 Loss = Annotated[bool, Parameter(negative="", help="Allow to destroy or replace what holds data.")]
 
 
@@ -41,13 +49,17 @@ def plan(
     format: Annotated[Literal["text", "markdown", "json"], Parameter(help="What to print.")] = "text",
     json: Json = False,
     adopt: Adopt = False,
+    prune: Prune = True,
     prune_limit: Limit = None,
+    shared_state: Shared = False,
 ) -> None:
     """Show what `glacier deploy` would do, infrastructure and Prefect, field by field. Changes neither."""
     with _stdout_kept():
-        project, pipelines = load_project(())
-        planned = projects.plan(project, pipelines, on_event=_progress, adopt=adopt, prune_limit=prune_limit)
-    print(_rendered(planned, project, "json" if json else format, sys.stdout))
+        project, pipelines = _loaded(shared_state)
+        planned = projects.plan(
+            project, pipelines, on_event=_progress, adopt=adopt, prune=prune, prune_limit=prune_limit
+        )
+    print(_rendered(planned, project, "json" if json else format, sys.stdout, pipelines))
 
 
 def deploy(
@@ -55,20 +67,30 @@ def deploy(
     yes: Yes = False,
     json: Json = False,
     adopt: Adopt = False,
+    prune: Prune = True,
     prune_limit: Limit = None,
     allow_data_loss: Loss = False,
+    expect: Annotated[
+        str | None,
+        Parameter(help="The `digest` of the `glacier plan --json` that was agreed to; anything else is a drift."),
+    ] = None,
+    on_drift: Annotated[Literal["stop", "apply"], Parameter(help="What to do then.")] = "stop",
+    shared_state: Shared = False,
 ) -> None:
     """Bring infrastructure and Prefect to what the pipelines say: shows it, asks, does it."""
     with _stdout_kept():
-        project, pipelines = load_project(())
+        project, pipelines = _loaded(shared_state)
         done = projects.deploy(
             project,
             pipelines,
             confirm=_asking(project, yes, "Deploy"),
             on_event=_progress,
             adopt=adopt,
+            prune=prune,
             prune_limit=prune_limit,
             allow_data_loss=allow_data_loss,
+            expect=expect,
+            on_drift=on_drift,
         )
     _ended(done, project, json, "Deployed.")
 
@@ -78,7 +100,7 @@ def rollback(
 ) -> None:
     """Point deployments back to an earlier deploy: code, job variables, schedule, parameters."""
     project = projects.checked_project()
-    done = projects.rollback(project, to, confirm=_asking(project, yes, "Roll back"))
+    done = projects.rollback(project, to, confirm=_asking(project, yes, "Roll back"), on_event=_progress)
     local = project.environment().code == "local"
     print(
         "Not touched: infrastructure, data, run history, and deployments that are newer"
@@ -110,9 +132,12 @@ def destroy(
     purge_history: Annotated[
         bool, Parameter(negative="", help="Delete the runs of these deployments too, and flows that nobody else uses.")
     ] = False,
+    shared_state: Shared = False,
 ) -> None:
     """Delete what was deployed, in Prefect and the infrastructure; flows and run history are kept."""
     project = projects.checked_project()
+    if shared_state:
+        projects.check_shared(project)
     with _stdout_kept():
         done = projects.destroy(
             project,
@@ -124,8 +149,16 @@ def destroy(
     _ended(done, project, json, "Destroyed.")
 
 
+def _loaded(shared: bool) -> tuple[Project, list[Pipeline]]:
+    if shared:
+        projects.check_shared(find_project())
+    return load_project(())
+
+
 def _progress(event: Event) -> None:
-    if event.kind in ("interrupted", "state_lock_acquire") or (sys.stderr.isatty() and event.kind.startswith("apply_")):
+    if event.kind in ("interrupted", "state_lock_acquire", "state_unlocked", "waiting", "preview") or (
+        sys.stderr.isatty() and event.kind.startswith(("apply_", "build_"))
+    ):
         print(event.message, file=sys.stderr)
 
 
@@ -152,11 +185,13 @@ def _ended(done: Planned | None, project: Project, json: bool, said: str) -> Non
         print(said, file=sys.stderr)
 
 
-def _rendered(planned: Planned, project: Project, format: str, stream: IO[str]) -> str:
+def _rendered(
+    planned: Planned, project: Project, format: str, stream: IO[str], pipelines: Sequence[Pipeline] = ()
+) -> str:
     """Return a plan as it is printed to a stream: with color where that is a terminal, and NO_COLOR is not set."""
     from glacier_prefect.deployments import show
 
-    tree = projects.tree(planned, project)
+    tree = projects.tree(planned, project, pipelines if format == "json" else ())
     if format == "json":
         return json_format.dumps(tree, indent=2, ensure_ascii=False)
     if format == "markdown":

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from glacier_prefect import projects
 from glacier_prefect.environments import shown
 from glacier_prefect.errors import UsageError, nearest
 from glacier_prefect.loading import load_pipeline, load_project
@@ -27,6 +28,13 @@ def generate(
     /,
     *,
     json: Json = False,
+    check: Annotated[
+        bool, Parameter(negative="", help="Let Terraform check it, too, which needs no credentials: no state is read.")
+    ] = False,
+    deployments: Annotated[
+        bool,
+        Parameter(negative="", help="Show in the JSON what would be registered in Prefect, too."),
+    ] = False,
 ) -> None:
     """Write the Terraform configuration of an environment: what the pipelines need there. Changes nothing else."""
     from glacier_prefect import infrastructure
@@ -34,6 +42,13 @@ def generate(
     with redirect_stdout(sys.stderr) if json else nullcontext():
         project, pipelines = load_project(files or ())
         made = infrastructure.generate(pipelines, project)
+        if check:
+            from glacier_prefect.terraform_cli import TerraformCLI
+
+            terraform = TerraformCLI(made.folder, binary=project.environment().terraform)
+            terraform.init(backend=False)
+            terraform.validate()
+        wanted = projects.registered(project, pipelines) if deployments else None
     calls = [{"name": call.name, "source": call.source} for call in made.calls.values()]
     if json:
         _print(
@@ -44,6 +59,8 @@ def generate(
                 "folder": str(made.folder),
                 "pipelines": sorted(each.name for each in pipelines),
                 "modules": calls,
+                "root": json_format.loads(made.file.read_text(encoding="utf-8")),
+                **({} if wanted is None else {"prefect": wanted}),
             }
         )
         return

@@ -6,6 +6,7 @@ plain data, and only `generate` writes. Does not run Terraform (`terraform_cli` 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,20 +16,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glacier_prefect.environments import Environment, Project
+from glacier_prefect.environments import PREVIEW_IDENTITY, PREVIEWS, Environment, Project
 from glacier_prefect.errors import ConfigurationError, GlacierError
+from glacier_prefect.granted import state_key, within
 from glacier_prefect.graph import Graph, Node
-from glacier_prefect.modules import Access, Jobs, ModuleCall, Needs, Reference, WorkPool, expression, merge
+from glacier_prefect.modules import Access, Granted, Jobs, ModuleCall, Needs, Reference, WorkPool, expression, merge
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import Provider
 from glacier_prefect.providers.base import (
     CloudProvider,
+    code_place,
     environment_pool,
     environment_provider,
     exchange_location,
     location_provider,
     named_exchange,
 )
+from glacier_prefect.providers.cloud_modules import image_repository
 from glacier_prefect.sources import Location
 
 FILE = "main.tf.json"
@@ -83,15 +87,26 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
         }
         kept = kept_prefixes(each, project)
         found[each.name] += [(provider, "writes", bucket, prefix) for provider, bucket, _, prefix in kept]
+        if (code := code_place(each.graph.locations, project)) is not None:
+            found[each.name].append((code[0], "reads", *code[1:]))
     providers = [own]
     for provider in (provider for touched in found.values() for provider, *_ in touched):
         if provider not in providers:
             providers.append(provider)
 
     def access(stores: Sequence[Provider]) -> dict[str, Access]:
-        return {pipeline: _access(touched, listed[pipeline], stores) for pipeline, touched in found.items()}
+        each = {pipeline: _access(touched, listed[pipeline], stores) for pipeline, touched in found.items()}
+        return {**each, PREVIEW_IDENTITY: _preview_access(each.values())} if environment.previews else each
 
+    images = (environment.image.repository or "") if environment.code == "image" else None
     secrets = {each.name: _secrets(each.graph, environment) for each in pipelines}
+    if environment.previews:
+        if PREVIEW_IDENTITY in secrets:
+            raise ConfigurationError(
+                f"A pipeline cannot be named {PREVIEW_IDENTITY!r} in an environment with previews, whose identity is "
+                "called so.\nHint: rename it."
+            )
+        secrets[PREVIEW_IDENTITY] = tuple(sorted({environment.secrets[each] for each in environment.preview_secrets}))
     pool = WorkPool(
         name=f"glacier-{name}-{environment.name}-pool",
         type=environment_pool(project).type,
@@ -113,6 +128,7 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
                 pipelines=access([provider]),
                 work_pool=pool if provider is own else None,
                 secrets=secrets if provider is own else {},
+                images=images if provider is own else None,
                 infrastructure=environment.infrastructure,
                 jobs=_jobs(pipelines, project, own) if provider is own else (),
             ),
@@ -166,21 +182,30 @@ def module_calls(pipelines: Sequence[Pipeline], project: Project) -> dict[str, M
     return _module_calls(needs(pipelines, project), pipelines)
 
 
-def root(pipelines: Sequence[Pipeline], project: Project) -> tuple[dict[str, ModuleCall], dict[str, Any]]:
+def root(
+    pipelines: Sequence[Pipeline], project: Project, granted: Granted | None = None
+) -> tuple[dict[str, ModuleCall], dict[str, Any]]:
     """Return the module calls of an environment by name, and the content of its `main.tf.json`: these calls, providers,
     backend and outputs.
+
+    Args:
+        pipelines: All that the project has.
+        project: The project; its environment is that of this process.
+        granted: What `glacier bootstrap` has granted, which the calls then keep to.
+
+    Raises:
+        NeedsBootstrap: They need more.
     """
     needed = needs(pipelines, project)
-    calls, environment = _module_calls(needed, pipelines), project.environment()
-    backend: tuple[str, Mapping[str, Any]] = ("local", {"path": "terraform.tfstate"})
-    if environment.state is not None:
-        backend = needed[0][0].backend(environment.state, f"{project.require_name()}/{environment.name}")
+    calls = _module_calls(needed, pipelines)
+    if granted is not None:
+        calls = within(granted, calls, needed[0][0], project.environment())
     used = {call.source.partition("/")[0] for call in calls.values()}
-    document = {
+    document: dict[str, Any] = {
         "//": NOTE,
         "terraform": {
             "required_version": REQUIRED_VERSION,
-            "backend": dict([backend]),
+            "backend": _backend(project, needed[0][0]),
             **({"required_providers": {"databricks": {"source": DATABRICKS}}} if "databricks" in used else {}),
         },
         "provider": {**_providers(provider for provider, _ in needed if provider.name in used), **_workspace(calls)},
@@ -196,6 +221,8 @@ def root(pipelines: Sequence[Pipeline], project: Project) -> tuple[dict[str, Mod
             for name, (description, value) in {**_outputs(calls), **_settings(pipelines, calls)}.items()
         },
     }
+    if granted is not None and (block := needed[0][0].terraform_provider()) is not None:
+        document["provider"][block[0]] = {**block[1], **needed[0][0].granted_settings}
     return calls, {section: content for section, content in document.items() if content}
 
 
@@ -204,20 +231,53 @@ def rendered(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def generate(pipelines: Sequence[Pipeline], project: Project) -> Root:
+def generate(pipelines: Sequence[Pipeline], project: Project, granted: Granted | None = None) -> Root:
     """Write the root module of the environment that this process is in, with copies of the modules that it calls.
 
-    What else is in its folder, as the state, stays.
+    What else is in its folder, as the state, stays. Takes and raises what `root` does.
     """
-    calls, document = root(pipelines, project)
-    made, text = Root(folder=root_folder(project, project.environment().name), calls=calls), rendered(document)
-    for folder in (made.folder.parent, made.folder):  # the state has secrets in clear, so only its owner may look
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-    _copy_modules({call.source for call in calls.values()}, made.folder / "modules")
-    _write(made.folder / ".gitignore", "*\n")  # nor may it get into a repository
-    _write(made.file, text)
+    calls, document = root(pipelines, project, granted)
+    made = Root(folder=root_folder(project, project.environment().name), calls=calls)
+    write(made.folder, document, {call.source for call in calls.values()})
     return made
+
+
+def write(folder: Path, document: Mapping[str, Any], modules: Iterable[str] = ()) -> None:
+    """Write a root module with copies of the modules that it calls; what else is in its folder stays.
+
+    Args:
+        folder: Its folder.
+        document: Content of its `main.tf.json`.
+        modules: What it calls, as in "aws/bucket".
+    """
+    text = rendered(document)
+    for each in (folder.parent, folder):  # the state has secrets in clear, so only its owner may look
+        each.mkdir(parents=True, exist_ok=True)
+        each.chmod(0o700)
+    _copy_modules(modules, folder / "modules")
+    _write(folder / ".gitignore", "*\n")  # nor may it get into a repository
+    _write(folder / FILE, text)
+
+
+def generate_empty(project: Project) -> Path:
+    """Write a root for destroying what the environment's remote state has, and return its folder: the root that is
+    there, with the present backend; else one without modules, so that all that is in the state goes.
+    """
+    environment, own = project.environment(), environment_provider(project).resolved()
+    folder = root_folder(project, environment.name)
+    with contextlib.suppress(OSError, ValueError):
+        there = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        there["terraform"]["backend"] = _backend(project, own)
+        _write(folder / FILE, rendered(there))
+        return folder
+    others = [environment_provider(project, name).resolved() for name in environment.providers]
+    document = {
+        "//": NOTE,
+        "terraform": {"required_version": REQUIRED_VERSION, "backend": _backend(project, own)},
+        "provider": _providers([own, *others]),
+    }
+    write(folder, document)
+    return folder
 
 
 def modules_folder() -> Path:
@@ -227,6 +287,13 @@ def modules_folder() -> Path:
         if folder.is_dir():
             return folder
     raise GlacierError(f"Glacier's Terraform modules are not in {package}.\nHint: install glacier-prefect again.")
+
+
+def _backend(project: Project, own: Provider) -> dict[str, Mapping[str, Any]]:
+    """Return where an environment's Terraform keeps its state."""
+    if (state := project.environment().state) is None:
+        return {"local": {"path": "terraform.tfstate"}}
+    return dict([own.backend(state, state_key(project))])
 
 
 def _module_calls(needed: Sequence[tuple[Provider, Needs]], pipelines: Iterable[Pipeline]) -> dict[str, ModuleCall]:
@@ -331,6 +398,24 @@ def _access(
     return Access(reads=prefixes["reads"], writes=prefixes["writes"], lists=tuple(lists))
 
 
+def _preview_access(pipelines: Iterable[Access]) -> Access:
+    """Return what previews may do: read all that pipelines read or write but what runs keep for each other, and write
+    into their own folder of each bucket.
+    """
+    reads: dict[str, set[str]] = {}
+    lists: set[str] = set()
+    for each in pipelines:
+        lists |= {*each.lists}
+        for buckets in (each.reads, each.writes):
+            for bucket, prefixes in buckets.items():
+                reads.setdefault(bucket, set()).update(it for it in prefixes if "/.glacier/" not in f"/{it}")
+    return Access(
+        reads={bucket: _shortest(prefixes) for bucket, prefixes in sorted(reads.items()) if prefixes},
+        writes={bucket: (PREVIEWS,) for bucket in sorted(reads)},
+        lists=tuple(sorted(lists)),
+    )
+
+
 def _shortest(prefixes: set[str]) -> tuple[str, ...]:
     """Return the prefixes that no other covers, sorted."""
     return tuple(
@@ -344,6 +429,8 @@ def _outputs(calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
     if buckets := {name: call.output("uri") for name, call in calls.items() if call.source.endswith("/bucket")}:
         outputs["buckets"] = ("Address of each bucket, by the name of its module call.", buckets)
     for call in calls.values():
+        if call.source.endswith("/registry"):
+            outputs["registry"] = ("Repository of the images with the code.", image_repository(call))
         if call.source.endswith("/work_pool"):
             pool = {"name": call.output("name"), "type": call.output("type")}
             outputs["work_pool"] = ("The Prefect work pool.", pool)

@@ -312,7 +312,7 @@ class Pipeline:
         """Return what `deploy` would do, as plain data (version 1 of `glacier plan --json`); nothing is changed."""
         projects = _loaded("glacier_prefect.projects")
         project, pipelines = projects.of(self)
-        planned: dict[str, Any] = projects.tree(projects.plan(project, pipelines, **options), project)
+        planned: dict[str, Any] = projects.tree(projects.plan(project, pipelines, **options), project, pipelines)
         return planned
 
     def deploy(self, **options: Any) -> dict[str, Any]:
@@ -320,7 +320,7 @@ class Pipeline:
         `glacier deploy --yes` does; return what was done, as plain data.
 
         Args:
-            options: `adopt`, `prune_limit`, `allow_data_loss`, as on the command line.
+            options: `adopt`, `prune`, `prune_limit`, `allow_data_loss`, `expect`, `on_drift`, as on the command line.
         """
         projects = _loaded("glacier_prefect.projects")
         project, pipelines = projects.of(self)

@@ -91,15 +91,16 @@ pythonpath = ["."]
 
 _WORKFLOW = """\
 # A pull request shows what would change, a push to main does it.
-on:
-  push: { branches: [main] }
-  pull_request:
+# For a cloud, the step that `glacier bootstrap` prints belongs before the last one.
+on: { push: { branches: [main] }, pull_request: {} }
 permissions: { contents: read, id-token: write, pull-requests: write }
+concurrency: deploy-${{ github.ref }}
 jobs:
   deploy:
     runs-on: ubuntu-latest
     steps:
-      - uses: actions/checkout@v4
+      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2
+        with: { persist-credentials: false }
       - uses: glacier/deploy@v1
         with:
           environment: prod

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from glacier_prefect.deployments.changes import leaves
+from glacier_prefect.deployments.change_set import change_set, digest, fields_of
+from glacier_prefect.deployments.changes import Change
 from glacier_prefect.deployments.deploying import Planned
 from glacier_prefect.terraform_plan import data_loss
 from glacier_prefect.terraform_rights import rights as rights_of
@@ -17,7 +18,6 @@ VERSION = 1
 SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
 WORDS = {"create": "to create", "update": "to change", "replace": "to replace", "delete": "to delete"}
 WIDTH = 70  # letters of a value that are shown
-UNKNOWN = "(known after apply)"
 LOSES = " (holds data, needs --allow-data-loss)"
 RED, PLAIN = "\x1b[31m", "\x1b[0m"
 
@@ -34,6 +34,8 @@ def tree(planned: Planned, project: str, env: str) -> dict[str, Any]:
         "api": planned.api,
         "record": planned.record.number,
         "has_changes": planned.has_changes,
+        "digest": digest(change_set(planned)),
+        "drift": list(planned.drift),
         "unfinished": planned.unfinished,
         "recovered": planned.recovered,
         "infrastructure": [
@@ -41,7 +43,7 @@ def tree(planned: Planned, project: str, env: str) -> dict[str, Any]:
                 "action": _action(each["change"]["actions"]),
                 "address": each["address"],
                 "loses_data": each["address"] in lost,
-                "fields": _fields(each),
+                "fields": fields_of(each),
             }
             for each in infrastructure
         ],
@@ -52,10 +54,12 @@ def tree(planned: Planned, project: str, env: str) -> dict[str, Any]:
                 "kind": each.kind,
                 "name": each.name,
                 "adopted": each.adopted,
+                "id": _id(planned, each),
                 "fields": each.differences(),
             }
             for each in planned.changes
         ],
+        "outputs": dict(planned.outputs),
     }
 
 
@@ -67,7 +71,8 @@ def as_text(shown: Mapping[str, Any], *, color: bool = False) -> str:
         color: Whether replacements, and deletions of data, are red.
     """
     lines = [shown["recovered"]] if shown["recovered"] else []
-    lines += [f"{shown['project']}, {shown['environment']}: {_summary(shown)}"]
+    lines += [f"not as shown before: {each}" for each in shown["drift"]]
+    lines += [f"{shown['project']}, {shown['environment']}: {summary(shown)}"]
     branches = [(title, rows) for title, rows in _branches(shown) if rows]
     for number, (title, rows) in enumerate(branches):
         last = number == len(branches) - 1
@@ -83,7 +88,7 @@ def as_text(shown: Mapping[str, Any], *, color: bool = False) -> str:
 
 def as_markdown(shown: Mapping[str, Any]) -> str:
     """Return a tree as Markdown, for a comment or a job's summary: what loses data first, and red as a diff is."""
-    lines = [f"### {shown['project']}, {shown['environment']}: {_summary(shown)}"]
+    lines = [f"### {shown['project']}, {shown['environment']}: {summary(shown)}"]
     for title, rows in _branches(shown):
         if rows:
             lines += ["", f"**{title}**", "", "```diff"]
@@ -163,29 +168,12 @@ def _of_rights(sign: str, found: Sequence[Mapping[str, str]]) -> Iterator[tuple[
         yield f"{sign} {who}", [f"{', '.join(may)} on {where}" for where, may in places.items()]
 
 
-def _fields(resource: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return old and new value of each part of a resource that differs; of those that come or go none."""
-    change = resource["change"]
-    if change["before"] is None or change["after"] is None:
-        return {}
-    after = _with_unknown(change["after"], change.get("after_unknown"))
-    if resource["type"] == "terraform_data":
-        after["output"] = change["before"].get("output")  # a copy of the input
-    return {path: {"old": old, "new": new} for path, old, new in leaves("", change["before"], after)}
-
-
-def _with_unknown(value: Any, unknown: Any) -> Any:
-    if isinstance(unknown, Mapping):
-        known = value if isinstance(value, Mapping) else {}
-        return {key: _with_unknown(known.get(key), unknown.get(key)) for key in dict.fromkeys((*known, *unknown))}
-    return UNKNOWN if unknown is True else value
-
-
 def _details(fields: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"{path}: {_short(values['old'])} -> {_short(values['new'])}" for path, values in fields.items()]
 
 
-def _summary(shown: Mapping[str, Any]) -> str:
+def summary(shown: Mapping[str, Any]) -> str:
+    """Return in a line what a tree comes to."""
     if not shown["has_changes"]:
         return "nothing changes"
     actions = [each["action"] for each in (*shown["infrastructure"], *shown["prefect"])]
@@ -194,6 +182,12 @@ def _summary(shown: Mapping[str, Any]) -> str:
     counts += [f"{taken} to take over"] if taken else []
     counts += ["an unfinished deploy to finish or undo"] if shown["unfinished"] else []
     return ", ".join(counts)
+
+
+def _id(planned: Planned, change: Change) -> str | None:
+    """Return Prefect's id of an object, None if it has none yet."""
+    made = planned.made.find(change.kind, change.name) if planned.made is not None else None
+    return made.id if made is not None else change.existing.id if change.existing is not None else None
 
 
 def _action(actions: Sequence[str]) -> str:

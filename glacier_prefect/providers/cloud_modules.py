@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from glacier_prefect.environments import PREVIEWS
 from glacier_prefect.modules import Jobs, ModuleCall, Needs, Reference, module_name
 from glacier_prefect.providers.names import check_name
 
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
     from glacier_prefect.providers.base import CloudProvider
 
 RESULTS = "/.glacier/results/"  # what Prefect's own block of a bucket writes
+CODE = "code"  # name of the images with the code in a registry that has several
 HINTS = {
     "bucket": "rename it in code (bucket=), or set bucket_prefix, which stands before it in this environment.",
     "account": "set storage_account in this environment.",
+    "identity": "shorten the name of the project or the environment, or write it in letters, digits and hyphens.",
+    "state": "correct `state` of this environment.",
 }
 
 
@@ -67,6 +71,8 @@ class ModuleCalls:
         calls = [*self.provider.account_calls(self), *map(self.bucket, self.needs.buckets)]
         if (stored := self.stored()) is not None:
             calls.append(stored)
+        if self.registry is not None:
+            calls.append(self.registry)
         network = None
         if self.runs_there:
             network = self.call("network", name=f"{self.needs.name}-net", **self._network())
@@ -121,6 +127,18 @@ class ModuleCalls:
         inputs = {"monthly_limit": limit, "notify": self.wanted.notify, "hardened": None}
         return self.call("budget", name=f"{self.needs.name}-budget", location=where, **inputs)
 
+    @property
+    def registry(self) -> ModuleCall | None:
+        """The call for images with the code, None if they are somewhere else or there are none."""
+        if self.needs.images != "":
+            return None
+        return self.call("registry", **self.provider.registry_inputs(self))
+
+    @property
+    def image(self) -> str | Reference | None:
+        """What images with the code are named after, so that the pool may pull them; a deploy says which it is."""
+        return self.needs.images or (None if self.registry is None else self.provider.image_of(self.registry))
+
     def identity(self, pipeline: str) -> Reference | None:
         """Return the principal of a pipeline's runs, if the cloud's buckets say what it may do."""
         if not self.runs_there or not self.provider.grants_at_bucket:
@@ -143,7 +161,7 @@ class ModuleCalls:
         keepers = [
             name
             for name, each in self.needs.pipelines.items()
-            if any(RESULTS in f"/{prefix}" for prefix in each.writes.get(bucket, ()))
+            if any(RESULTS in f"/{prefix}" or prefix == PREVIEWS for prefix in each.writes.get(bucket, ()))
         ]
         further = self.provider.bucket_inputs(keepers) if self.runs_there else {}
         return self.call("bucket", bucket, name=bucket, location=where, **grants, **further)
@@ -184,7 +202,7 @@ class ModuleCalls:
             worker=self.wanted.worker,
             env={**self.pool.env, **of_store.pop("env", {})},
             pipelines={
-                name: {**each, **self.known(secrets=list(self.secrets.get(name, ())))}
+                name: {**each, **self.known(secrets=list(self.secrets.get(name, ())), image=self.image)}
                 for name, each in pipelines.items()
             },
             network=self.attached(network),
@@ -197,3 +215,9 @@ class ModuleCalls:
     def known(**inputs: Any) -> dict[str, Any]:
         """Return the inputs that say something."""
         return {name: value for name, value in inputs.items() if value not in (None, [], {})}
+
+
+def image_repository(registry: ModuleCall) -> Reference:
+    """Return the name of the images in a registry; that of AWS is one repository, those of others have several."""
+    url = registry.output("url")
+    return url if registry.source == "aws/registry" else Reference(f'format("%s/{CODE}", {url.expression})')

@@ -49,9 +49,9 @@ def test_its_workflow_is_yaml_that_deploys_pushes_to_main_and_plans_pull_request
     import yaml
 
     workflow = yaml.safe_load((made / ".github/workflows/deploy.yml").read_text())
-    assert workflow[True] == {"push": {"branches": ["main"]}, "pull_request": None}  # YAML reads the key `on` as true
+    assert workflow[True] == {"push": {"branches": ["main"]}, "pull_request": {}}  # YAML reads the key `on` as true
     steps = workflow["jobs"]["deploy"]["steps"]
-    assert [each["uses"] for each in steps] == ["actions/checkout@v4", "glacier/deploy@v1"]
+    assert [each["uses"].partition("@")[0] for each in steps] == ["actions/checkout", "glacier/deploy"]
 
 
 def test_nothing_is_written_where_one_of_the_files_is(tmp_path: Path) -> None:

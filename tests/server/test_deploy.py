@@ -416,3 +416,60 @@ def test_a_secret_among_terraforms_outputs_is_in_nothing_but_its_state(project: 
     assert not [text for text in (*said, *held) if "planted" in text]
     assert not [file for file, content in files.items() if b"planted" in content]
     glacier.run("destroy", "--yes", "--allow-data-loss")
+
+
+def test_a_deploy_does_what_was_agreed_to_or_stops_and_finishes_what_it_began(project: Any, api: Any) -> None:
+    glacier = Glacier(project, "agreed")
+    first = glacier.flow("first")
+
+    def planned() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(glacier.run("plan", "--json")[0].partition("WRITES")[0])
+        return found
+
+    def error(*words: str, code: int = 1) -> dict[str, Any]:
+        said, writes = glacier.run(*words, "--json", code=code)
+        assert writes == []
+        found: dict[str, Any] = json.JSONDecoder().raw_decode(said)[0]["error"]
+        return found
+
+    agreed = planned()
+    assert agreed["graphs"]["agreed-first"].startswith("flowchart LR")
+    assert error("deploy", "--yes", "--shared-state", code=2)["kinds"] == [
+        "StateNotShared",
+        "ConfigurationError",
+        "GlacierError",
+    ]
+    second = glacier.flow("second")
+    refused = error("deploy", "--yes", "--expect", agreed["digest"])
+    assert refused["kind"] == "PlanChanged"
+    assert f"  not expected: create deployment {second}\n" in refused["message"]
+    assert refused["kinds"][1:] == ["DeployRefused", "GlacierError"]
+    said, _ = glacier.run("deploy", "--yes", "--expect", agreed["digest"], "--on-drift", "apply", "--json")
+    assert f"not as shown before: not expected: create deployment {second}" in said
+    done = json.JSONDecoder().raw_decode(said)[0]
+    assert {each["name"]: each["id"] for each in done["prefect"] if each["kind"] == "deployment"} == {
+        name: api.deployment(name)["id"] for name in (first, second)
+    }
+    assert done["outputs"]["work_pool"] == {"name": "glacier-agreed-dev-pool", "type": "process"}
+    assert glacier.run("deploy", "--yes", "--expect", agreed["digest"])[1] == [], "nothing to do is no drift"
+
+    third = glacier.flow("third")
+    agreed = planned()
+    state = glacier.folder / ".glacier/dev/agreed"
+    state.write_text(agreed["digest"])  # as a deploy leaves it that was killed half-way
+    glacier.flow("second", "0 6 * * *")
+    glacier.run("deploy", "--yes", "--expect", agreed["digest"])
+    assert api.deployment(third)
+    assert not state.exists()
+
+    (glacier.folder / "flows" / "flow_agreed-third.py").unlink()
+    assert glacier.run("deploy", "--yes", "--no-prune")[1] == []
+    kept = api.deployment(third)["id"]
+    assert "- deployment agreed-third/dev" in glacier.run("plan")[0], "it stays Glacier's"
+    assert f"~ deployment {first}" not in glacier.run("deploy", "--yes", "--no-prune")[0]
+    assert api.deployment(third)["id"] == kept
+    found = json.loads(glacier.run("generate", "--json", "--check", "--deployments")[0].partition("WRITES")[0])
+    assert set(found["root"]["module"]) == {each["name"] for each in found["modules"]}
+    assert found["prefect"][f"deployment {first}"]["entrypoint"] == "flows/flow_agreed-first.py:flow.flow"
+    glacier.run("destroy", "--yes", "--allow-data-loss")
+    assert api.deployment(third) is None

@@ -1,0 +1,334 @@
+"""A user's repository that deploys to AWS with the action, and all around it: the real Prefect server behind a counter
+of writes, S3 by moto, the real Terraform with stand-ins for its providers, and a GitHub on loopback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import obstore
+
+from glacier_prefect.emulators import S3
+from glacier_prefect.emulators.forward import Forwarder, Server
+from tests.action.act import REPOSITORY, Act, Ran
+from tests.action.github import GitHub
+from tests.served import Served
+
+SETTINGS = """
+project = "NAME"
+pipelines = ["flows/*.py"]
+
+[environments.prod]
+provider = "aws"
+region = "eu-west-1"
+bucket_prefix = "NAME-"
+state = "STATE"
+code = "git"
+previews = true
+git = "ORIGIN"
+
+[environments.prod.infrastructure]
+server = { api_url = "https://prefect.example.com/api", api_key_secret = "prefect-api-key" }
+"""
+FLOW = """
+import polars as pl
+from glacier_prefect import pipeline, task
+from glacier_prefect.providers import Provider
+
+provider = Provider.from_env()
+out = provider.bucket_sink(bucket="lake", path="FLOW/rows.parquet")
+
+@task
+def rows(count):
+    return pl.LazyFrame({"a": [1, 2, 3][:count]})
+
+@pipeline(name="FLOW")
+def flow(count: int = 1, note: str = "PARAMETER"):
+    '''VERSION'''
+    return out.write(rows(count))
+"""
+WORKFLOW = """
+on: { push: { branches: [main] }, pull_request: { types: [opened, synchronize, closed] }, workflow_dispatch: {} }
+permissions: { contents: read, id-token: write, pull-requests: write }
+jobs:
+  deploy:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - uses: glacier/deploy@v1
+        id: deploy
+        with:
+          environment: prod
+          prefect-api-url: ${{ github.event.job.url }}
+          prefect-api-key: ${{ github.event.job.key }}
+          prefect-headers: ${{ github.event.job.headers }}
+          install: ln -s "$TESTS_ENVIRONMENT" .venv
+          command: ${{ github.event.job.command || 'auto' }}
+          preview: ${{ github.event.job.preview || 'false' }}
+          allow-data-loss: ${{ github.event.job.allow-data-loss || 'false' }}
+      - if: always()
+        run: printf %s "$OUTPUTS" > "$OUTPUTS_FILE"
+        env:
+          OUTPUTS: ${{ toJSON(steps.deploy.outputs) }}
+"""
+PLANTED = {name: f"planted-{name}-5ecret" for name in ("key", "header", "environment", "token")}
+READS = ("/filter", "/count", "/paginate")
+
+
+class Counter(Served, Server):
+    """Stands before a Prefect server, and keeps its writes."""
+
+    def __init__(self, behind: int) -> None:
+        super().__init__(0, behind, _Counted)
+        self.writes: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/api"
+
+
+class _Counted(Forwarder):
+    server: Counter  # type: ignore[assignment]
+
+    def respond(self) -> None:
+        if self.command not in ("GET", "HEAD") and not self.path.rstrip("/").endswith(READS):
+            self.server.writes.append(f"{self.command} {self.path.removeprefix('/api')}")
+        super().respond()
+
+
+@dataclass
+class Direct:
+    """A step that runs without act around it.
+
+    Attributes:
+        process: The step's first process.
+        folder: Its machine's folder.
+    """
+
+    process: subprocess.Popen[str]
+    folder: Path
+
+    def outputs(self) -> dict[str, str]:
+        """Return the step's outputs."""
+        found, lines = {}, iter((self.folder / "output").read_text().splitlines())
+        for line in lines:
+            name, _, end = line.partition("<<")
+            value = []
+            while (each := next(lines)) != end:
+                value.append(each)
+            found[name] = "\n".join(value)
+        return found
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for its end; its exit code and what it said."""
+        said, _ = self.process.communicate(timeout=280)
+        return self.process.returncode, said
+
+    def kill(self) -> None:
+        """Kill it and all that it started, as GitHub does at last."""
+        for each in [*reversed(_children(self.process.pid)), self.process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        self.process.communicate(timeout=60)
+
+
+class World:
+    """The repository and its services.
+
+    Args:
+        folder: A folder of its own.
+        name: The project's name, unlike any other on the server.
+        api: The Prefect server.
+        s3: AWS.
+        config: Terraform's CLI configuration.
+        counter: In front of the server.
+        github: GitHub.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, api: Any, s3: S3, config: Path, counter: Counter, github: GitHub
+    ) -> None:
+        self.folder, self.name, self.api, self.s3, self.counter, self.github = folder, name, api, s3, counter, github
+        self.state = f"{name}-state"
+        s3.make_bucket(self.state)
+        s3.make_bucket(f"{name}-lake")
+        self.origin, self.work = folder / "origin.git", folder / "work"
+        self.env = {
+            "TF_CLI_CONFIG_FILE": str(config),
+            "AWS_ENDPOINT_URL": s3.url,
+            "AWS_ACCESS_KEY_ID": s3.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": s3.secret_access_key,
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "OTHERS_PASSWORD": PLANTED["environment"],
+            "TESTS_ENVIRONMENT": sys.prefix,
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "GITHUB_API_URL": github.url,
+            "GITHUB_REPOSITORY": github.repository,
+        }
+        self._act: Act | None = None
+        self._machines = 0
+        self.took = 0.0  # seconds of a whole deploy
+        subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", self.origin], check=True)
+        subprocess.run(["git", "clone", "--quiet", self.origin, self.work], check=True, capture_output=True)
+        self.git("config", "user.name", "Test")
+        self.git("config", "user.email", "test@example.com")
+        self.git("checkout", "--quiet", "-b", "main")
+        settings = SETTINGS.replace("NAME", name).replace("STATE", self.state).replace("ORIGIN", str(self.origin))
+        self.write("glacier.toml", settings)
+        self.write(".gitignore", "/.glacier/\n/.venv\n__pycache__/\n")
+        self.write(".github/workflows/deploy.yml", WORKFLOW)
+        self.write("README.md", "A shop.\n")
+
+    # --- the repository
+
+    def git(self, *words: str) -> str:
+        return subprocess.run(["git", *words], cwd=self.work, check=True, capture_output=True, text=True).stdout.strip()
+
+    def write(self, name: str, text: str) -> None:
+        file = self.work / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def flow(self, name: str, version: str, parameter: str = "x") -> str:
+        """Write a pipeline; returns the name of its deployment."""
+        full = f"{self.name}-{name}"
+        text = FLOW.replace("FLOW", full).replace("VERSION", version).replace("PARAMETER", parameter)
+        self.write(f"flows/{name}.py", text)
+        return f"{full}/prod"
+
+    def commit(self, message: str, branch: str = "main") -> str:
+        """Commit all, push it to a branch, and return the commit."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+        self.git("push", "--quiet", "origin", f"HEAD:{branch}")
+        return self.git("rev-parse", "HEAD")
+
+    # --- running
+
+    def act(self, event: str, told: Mapping[str, Any] | None = None, **job: str) -> Ran:
+        """Run the workflow for an event, as it is checked out."""
+        if self._act is None:
+            self._act = Act(self.folder / "act", Path(sys.executable).parent)
+        self.counter.writes.clear()
+        headers = json.dumps({"X-Planted": PLANTED["header"]})
+        given = {"url": self.counter.url, "key": PLANTED["key"], "headers": headers, **job}
+        return self._act.run(
+            self.work, event, {**(told or {}), "job": given}, secrets={"GITHUB_TOKEN": PLANTED["token"]}, **self.env
+        )
+
+    @property
+    def artifacts(self) -> Path:
+        return self.folder / "act" / "artifacts"
+
+    def direct(self, event: str, told: Mapping[str, Any] | None = None, **inputs: str) -> Direct:
+        """Start the action's step on a fresh machine: a clone of what is checked out."""
+        self._machines += 1
+        machine = self.folder / f"machine-{self._machines}"
+        (machine / "temp").mkdir(parents=True)
+        clone = machine / "work"
+        subprocess.run(["git", "clone", "--quiet", "--local", self.work, clone], check=True, capture_output=True)
+        subprocess.run(["git", "remote", "set-url", "origin", self.origin], cwd=clone, check=True)
+        (machine / "event.json").write_text(json.dumps(told or {}))
+        known = {
+            "environment": "prod",
+            "install": f"ln -s {sys.prefix} .venv",
+            "prefect_api_url": self.counter.url,
+            "prefect_api_key": PLANTED["key"],
+            "github_token": PLANTED["token"],
+            **inputs,
+        }
+        files = {"GITHUB_OUTPUT": "output", "GITHUB_STEP_SUMMARY": "summary", "GITHUB_EVENT_PATH": "event.json"}
+        env = {
+            **{name: value for name, value in os.environ.items() if name in ("HOME", "LANG", "TMPDIR")},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            **self.env,
+            **{f"INPUT_{name.upper()}": value for name, value in known.items()},
+            **{name: str(machine / file) for name, file in files.items()},
+            "GITHUB_EVENT_NAME": event,
+            "GITHUB_SHA": self.git("rev-parse", "HEAD"),
+            "GITHUB_WORKSPACE": str(clone),
+            "RUNNER_TEMP": str(machine / "temp"),
+        }
+        self.counter.writes.clear()
+        process = subprocess.Popen(
+            [sys.executable, str(REPOSITORY / "action")],
+            cwd=clone,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        return Direct(process=process, folder=machine)
+
+    def clear(self) -> None:
+        """Delete the machines, which are not there any more when the next job runs."""
+        for machine in self.folder.glob("machine-*"):
+            shutil.rmtree(machine)
+
+    # --- what is there
+
+    def pull(self, number: int, action: str = "opened", base: str = "") -> dict[str, Any]:
+        """Return the payload of an event about a pull request."""
+        repo = {"full_name": self.github.repository}
+        pull = {"number": number, "head": {"repo": repo}, "base": {"sha": base, "ref": "main", "repo": repo}}
+        return {"action": action, "number": number, "pull_request": pull, "repository": repo}
+
+    def prefect(self) -> list[dict[str, Any]]:
+        """Return all that Prefect has of this project, down to when each was written."""
+        prefix = f"glacier-{self.name}-"
+        tags = {"deployments": {"tags": {"all_": [f"glacier:project={self.name}"]}}}
+        found = [
+            *self.api.post("/deployments/filter", **tags),
+            *self.api.post("/block_documents/filter", block_documents={"name": {"like_": prefix}}),
+            *(each for each in self.api.post("/work_pools/filter", limit=200) if each["name"].startswith(prefix)),
+        ]
+        volatile = {"last_polled", "status", "default_queue_id"}
+        kept = [{name: value for name, value in each.items() if name not in volatile} for each in found]
+        return sorted(kept, key=lambda each: str(each["id"]))
+
+    def descriptions(self) -> dict[str, str]:
+        """Return what each pipeline's deployment says of it."""
+        tags = {"deployments": {"tags": {"all_": [f"glacier:project={self.name}", "glacier:env=prod"]}}}
+        found = self.api.post("/deployments/filter", **tags)
+        return {each["entrypoint"].partition(":")[0]: each["description"] for each in found}
+
+    def objects(self, bucket: str | None = None) -> dict[str, bytes]:
+        """Return all that is in a bucket, that of the state if None."""
+        store = self.s3.store(bucket or self.state)
+        keys = [meta["path"] for page in obstore.list(store) for meta in page]
+        return {key: bytes(obstore.get(store, key).bytes()) for key in keys}
+
+
+def assert_nothing_planted(texts: Sequence[str | bytes]) -> None:
+    """Fail if a planted secret is in a text."""
+    for text in texts:
+        content = text.encode() if isinstance(text, str) else text
+        found = [name for name, value in PLANTED.items() if value.encode() in content]
+        assert not found, f"{found} in {content[:2000]!r}"
+
+
+def _children(pid: int) -> list[int]:
+    """Return all processes below one."""
+    parents: dict[int, list[int]] = {}
+    for each in Path("/proc").iterdir():
+        if each.name.isdecimal():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                parent = int((each / "stat").read_text().rpartition(")")[2].split()[1])
+                parents.setdefault(parent, []).append(int(each.name))
+    found, todo = [], [pid]
+    while todo:
+        below = parents.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
