@@ -26,7 +26,7 @@ pytestmark = [
 ]
 KILL_AFTER = 7  # seconds, as GitHub does; every other time at once, so that no more than a part is undone
 RANDOM = random.Random(7)
-MOMENTS = [(number, RANDOM.random()) for number in range(10)]
+MOMENTS = [(number, (number + RANDOM.random()) / 10) for number in range(10)]  # parts of a whole deploy
 
 
 @pytest.fixture(scope="module")
