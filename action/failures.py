@@ -24,6 +24,7 @@ class Reason(StrEnum):
     PREFECT_UNREACHABLE = "prefect-unreachable"
     PREFECT_FAILED = "prefect-failed"
     STORE_FAILED = "store-failed"
+    BUILD_FAILED = "build-failed"
     GITHUB_FAILED = "github-failed"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
@@ -45,6 +46,7 @@ MEANINGS = {
     Reason.PREFECT_UNREACHABLE: "no Prefect API is given, or it does not answer",
     Reason.PREFECT_FAILED: "Prefect refused a call; what was changed in it is restored",
     Reason.STORE_FAILED: "a bucket cannot be reached, or not with these credentials",
+    Reason.BUILD_FAILED: "an image with the code could not be built or pushed",
     Reason.GITHUB_FAILED: "GitHub refused a call, as without `permissions`",
     Reason.CANCELLED: "the job was cancelled; the next one goes on from there",
     Reason.UNKNOWN: "something else; the log says it",
@@ -69,6 +71,7 @@ REASONS = {
     "ApiUnreachable": Reason.PREFECT_UNREACHABLE,
     "ApiRequired": Reason.PREFECT_UNREACHABLE,
     "StoreError": Reason.STORE_FAILED,
+    "BuildFailed": Reason.BUILD_FAILED,
 }
 
 

@@ -629,7 +629,7 @@ def code_place(locations: Iterable[Location], project: Project) -> tuple[CloudPr
             'Hint: name one, as in exchange = "my-bucket/folder".'
         )
     location, folder = place
-    inside = f"{location.within}/" if location.within else ""  # of a preview, which removes it with what it wrote
+    inside = f"{preview}/" if (preview := preview_folder()) else ""  # which goes with all that the preview wrote
     above = f"{inside}{folder}.glacier/code/{project.require_name()}/{environment.name}/"
     return own, location.full_bucket, above
 
