@@ -101,6 +101,7 @@ def test_a_preview_is_deployed_run_and_removed_and_its_environment_stays_as_it_i
         changed.write_text(changed.read_text().replace("* 100", "* 10"))  # the branch is gone
         (glacier.folder / "flows/flow_viewed-more.py").unlink()
         assert glacier.run("deploy", "--yes") == ("viewed, dev: nothing changes\n", []), "it prunes no preview"
+        assert "Hint: glacier destroy --preview pr-42" in glacier.run("destroy", "--yes", code=1)[0]
         said, _ = glacier.run("destroy", "--yes", *preview)
         assert "- deployment viewed-daily/pr-42" in said
         assert "Removed what the preview wrote: " in said
