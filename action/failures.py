@@ -67,6 +67,7 @@ REASONS = {
     "DataLossRefused": Reason.DATA_LOSS,
     "PlanChanged": Reason.DRIFT,
     "DeployRefused": Reason.DEPLOY_REFUSED,
+    "PreviewError": Reason.DEPLOY_REFUSED,
     "DeployFailed": Reason.PREFECT_FAILED,
     "ApiUnreachable": Reason.PREFECT_UNREACHABLE,
     "ApiRequired": Reason.PREFECT_UNREACHABLE,
