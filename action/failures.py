@@ -52,6 +52,7 @@ MEANINGS = {
 # By the name of Glacier's error, or of one that it derives from; the nearest counts.
 REASONS = {
     "StateNotShared": Reason.NO_REMOTE_STATE,
+    "BucketNotFoundError": Reason.NEEDS_BOOTSTRAP,
     "ConfigurationError": Reason.BAD_CONFIGURATION,
     "DefinitionError": Reason.BAD_PIPELINE,
     "UsageError": Reason.BAD_PIPELINE,

@@ -171,9 +171,7 @@ class Job:
         self._protocol.summary(f"The preview {comment.code(name)} is removed.")
 
     def _compare(self, glacier: Glacier, given: Inputs) -> None:
-        with self._protocol.quoting():
-            text = outside.compare(glacier, given, self._event, self._workspace)
-        text = self._protocol.hidden(text)
+        text = self._protocol.hidden(outside.compare(glacier, given, self._event, self._workspace))
         self._tell(changed="false", **{"plan-summary": "compared with the base branch, without credentials"})
         self._protocol.summary(text)
         self._report(text)
@@ -205,8 +203,7 @@ class Job:
         return agreed
 
     def _called(self, glacier: Glacier, *words: str) -> dict[str, Any]:
-        with self._protocol.quoting():
-            tree: dict[str, Any] = self._protocol.hidden(glacier(*words))
+        tree: dict[str, Any] = self._protocol.hidden(glacier(*words))
         return tree
 
     def _outcome(self, tree: Mapping[str, Any]) -> None:

@@ -92,16 +92,6 @@ class Protocol:
         finally:
             self._print("::endgroup::")
 
-    @contextlib.contextmanager
-    def quoting(self) -> Iterator[None]:
-        """Have the runner take nothing that is printed meanwhile for a command: it is the user's code that prints."""
-        word = f"glacier-{secrets.token_hex(16)}"
-        self._print(f"::stop-commands::{word}")
-        try:
-            yield
-        finally:
-            self._print(f"::{word}::")
-
     def output(self, name: str, value: str) -> None:
         """Set an output of the step, whatever is in it."""
         value, end = self.hidden(value), f"glacier-{secrets.token_hex(16)}"

@@ -10,9 +10,10 @@ import contextlib
 import json as json_format
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+from rich.console import Console
 
 from glacier_prefect import projects
 from glacier_prefect.environments import Project, find_project
@@ -58,7 +59,7 @@ def plan(
         planned = projects.plan(
             project, pipelines, on_event=_progress, adopt=adopt, prune=prune, prune_limit=prune_limit
         )
-    print(_rendered(planned, project, "json" if json else format, pipelines))
+    print(_rendered(planned, project, "json" if json else format, sys.stdout, pipelines))
 
 
 def deploy(
@@ -99,7 +100,7 @@ def rollback(
 ) -> None:
     """Point deployments back to an earlier deploy: code, job variables, schedule, parameters."""
     project = projects.checked_project()
-    done = projects.rollback(project, to, confirm=_asking(project, yes, "Roll back"))
+    done = projects.rollback(project, to, confirm=_asking(project, yes, "Roll back"), on_event=_progress)
     local = project.environment().code == "local"
     print(
         "Not touched: infrastructure, data, run history, and deployments that are newer"
@@ -155,13 +156,15 @@ def _loaded(shared: bool) -> tuple[Project, list[Pipeline]]:
 
 
 def _progress(event: Event) -> None:
-    if event.kind in ("interrupted", "state_lock_acquire") or (sys.stderr.isatty() and event.kind.startswith("apply_")):
+    if event.kind in ("interrupted", "state_lock_acquire", "state_unlocked", "waiting", "preview") or (
+        sys.stderr.isatty() and event.kind.startswith(("apply_", "build_"))
+    ):
         print(event.message, file=sys.stderr)
 
 
 def _asking(project: Project, yes: bool, what: str) -> Callable[[Planned], bool]:
     def ask(planned: Planned) -> bool:
-        print(_rendered(planned, project, "text"), file=sys.stderr)
+        print(_rendered(planned, project, "text", sys.stderr), file=sys.stderr)
         if yes:
             return True
         if not sys.stdin.isatty():
@@ -177,18 +180,24 @@ def _ended(done: Planned | None, project: Project, json: bool, said: str) -> Non
         print("Nothing was changed.", file=sys.stderr)
         raise SystemExit(1)
     if json or not done.has_changes:
-        print(_rendered(done, project, "json" if json else "text"))
+        print(_rendered(done, project, "json" if json else "text", sys.stdout))
     else:
         print(said, file=sys.stderr)
 
 
-def _rendered(planned: Planned, project: Project, format: str, pipelines: Sequence[Pipeline] = ()) -> str:
+def _rendered(
+    planned: Planned, project: Project, format: str, stream: IO[str], pipelines: Sequence[Pipeline] = ()
+) -> str:
+    """Return a plan as it is printed to a stream: with color where that is a terminal, and NO_COLOR is not set."""
     from glacier_prefect.deployments import show
 
     tree = projects.tree(planned, project, pipelines if format == "json" else ())
     if format == "json":
         return json_format.dumps(tree, indent=2, ensure_ascii=False)
-    return show.as_markdown(tree) if format == "markdown" else show.as_text(tree)
+    if format == "markdown":
+        return show.as_markdown(tree)
+    console = Console(file=stream)
+    return show.as_text(tree, color=console.color_system is not None and not console.no_color)
 
 
 @contextlib.contextmanager

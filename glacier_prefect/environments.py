@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,10 @@ from glacier_prefect.errors import ConfigurationError, nearest
 from glacier_prefect.modules import Infrastructure
 
 DEFAULT = "dev"
+PREVIEWS = ".glacier/preview/"
+"""Folder of a bucket in which each preview has one of its own."""
+PREVIEW_IDENTITY = "preview"
+"""What the identity of all previews of an environment is called among those of its pipelines."""
 FILE = "glacier.toml"
 PROJECT_KEYS = ("project", "pipelines", "environments")
 ENVIRONMENT_KEYS = (
@@ -30,6 +34,7 @@ ENVIRONMENT_KEYS = (
     "bucket_prefix",
     "code",
     "git",
+    "image",
     "terraform",
     "secrets",
     "providers",
@@ -39,15 +44,34 @@ ENVIRONMENT_KEYS = (
     "exchange",
     "infrastructure",
     "state",
+    "previews",
+    "preview_secrets",
 )
 CODE = ("local", "git", "bucket", "image")
 TERRAFORM = ("terraform", "tofu")
 SKIPPED = frozenset({"tests", "venv", "node_modules"})
 """Folders in which no pipelines are looked for, beside hidden ones and virtual environments."""
 
+_PREVIEW = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_REPOSITORY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")
 _IMPORTS_GLACIER = re.compile(rb"^\s*(?:from\s+glacier_prefect\b|import\s[^#\n]*\bglacier_prefect\b)", re.MULTILINE)
 _loading: ContextVar[Path | None] = ContextVar("glacier_loading", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What an environment says of the image with the code, `image = { ... }`.
+
+    Attributes:
+        repository: Where it is pushed to; the registry that the environment makes if None.
+        dockerfile: What it is built by, from the project's folder.
+        platform: Of the machines that run it.
+    """
+
+    repository: str | None = None
+    dockerfile: str = "Dockerfile"
+    platform: str = "linux/amd64"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +88,7 @@ class Environment:
         secrets: Name in a secret store by name in code.
         code: How code reaches the worker: local, git, bucket or image.
         git: Address of the repository for `code = "git"`, that of the remote `origin` if None.
+        image: What it says of the image for `code = "image"`.
         terraform: "terraform" or "tofu".
         work_pool: Prefect's type of the work pool; the provider's usual one if None.
         work_pool_credentials: Name of the block with the credentials that start runs in the pool; the worker's own
@@ -72,6 +97,8 @@ class Environment:
             None.
         infrastructure: What it says of its infrastructure.
         state: Where Terraform keeps its state: a bucket, in Azure "storage-account/container"; beside the root if None.
+        previews: Whether previews of it may be deployed.
+        preview_secrets: Names in code of the secrets that previews may read too.
         where: Its place in the file, for messages.
     """
 
@@ -84,12 +111,15 @@ class Environment:
     secrets: Mapping[str, str] = field(default_factory=dict)
     code: str = "local"
     git: str | None = None
+    image: Image = field(default_factory=Image)
     terraform: str = "terraform"
     work_pool: str | None = None
     work_pool_credentials: str | None = None
     exchange: str | None = None
     infrastructure: Infrastructure = field(default_factory=Infrastructure)
     state: str | None = None
+    previews: bool = False
+    preview_secrets: tuple[str, ...] = ()
     where: str = ""
 
 
@@ -184,6 +214,26 @@ class Project:
 def environment_name() -> str:
     """Return the environment's name: `GLACIER_ENV`, else "dev"."""
     return os.environ.get("GLACIER_ENV") or DEFAULT
+
+
+def preview_name() -> str | None:
+    """Return the name of the preview that this process is in, `GLACIER_PREVIEW`; None if it is in none.
+
+    Raises:
+        ConfigurationError: It is no name.
+    """
+    name = os.environ.get("GLACIER_PREVIEW") or None
+    if name is not None and not _PREVIEW.fullmatch(name):
+        raise ConfigurationError(
+            f"The preview {name!r} (--preview, GLACIER_PREVIEW) has to have 1 to 30 small letters, digits and '-', "
+            "beginning with a letter or digit, as in pr-42."
+        )
+    return name
+
+
+def preview_folder() -> str:
+    """Return the folder of a bucket into which the preview of this process writes, "" if it is in none."""
+    return "" if (name := preview_name()) is None else PREVIEWS + name
 
 
 def first_variable(*names: str) -> str | None:
@@ -366,14 +416,43 @@ def _environment(name: str, table: Any, file: str) -> Environment:
         _check_table(each, f"{where}: provider {other!r}")
         if not isinstance(each.get("provider"), str):
             raise ConfigurationError(f'{where}: provider {other!r} does not say its kind, as in provider = "azure".')
+    if not isinstance(table.get("previews", False), bool):
+        raise ConfigurationError(f"{where} has previews = {table['previews']!r}; expected true or false.")
+    previewed = table.get("preview_secrets", [])
+    if not isinstance(previewed, list) or not all(isinstance(each, str) for each in previewed):
+        raise ConfigurationError(f'{where}: preview_secrets is a list of names in code, as in ["DB_READER"].')
+    if unknown := [each for each in previewed if each not in secrets]:
+        raise ConfigurationError(
+            f"{where}: preview_secrets has {unknown[0]!r}, which is not in secrets. {nearest(unknown[0], secrets)}"
+        )
     executors = table.get("executors", {})
     _check_table(executors, f"{where}: executors")
     for other, each in executors.items():
         _check_table(each, f"{where}: executor {other!r}")
     known = {key: table[key] for key in ENVIRONMENT_KEYS if key in table}
+    known["preview_secrets"] = tuple(previewed)
     known["infrastructure"] = _infrastructure(table.get("infrastructure", {}), f"{where}: infrastructure")
+    known["image"] = _image(table.get("image", {}), f"{where}: image")
     settings = {key: value for key, value in table.items() if key not in ENVIRONMENT_KEYS}
     return Environment(name=name, **known, settings=settings, where=where)
+
+
+def _image(table: Any, where: str) -> Image:
+    _check_table(table, where)
+    for key, value in table.items():
+        if key not in (known := [each.name for each in fields(Image)]):
+            raise ConfigurationError(f"{where} has the unknown key {key!r}. {nearest(key, known)}")
+        if not isinstance(value, str) or not value:
+            raise ConfigurationError(f"{where} has {key} = {value!r}; expected a text.")
+    image = Image(**table)
+    if image.repository is not None and not _REPOSITORY.fullmatch(image.repository):
+        raise ConfigurationError(
+            f"{where} has repository = {image.repository!r}; expected the name of an image without tag or digest, as "
+            "in 'registry.example.com/shop'."
+        )
+    if not re.fullmatch(r"[a-z0-9]+/[a-z0-9]+(/v\d+)?", image.platform):
+        raise ConfigurationError(f"{where} has platform = {image.platform!r}; expected one, as in 'linux/arm64'.")
+    return image
 
 
 def _infrastructure(table: Any, where: str) -> Infrastructure:

@@ -32,13 +32,17 @@
     ├── RemoteUnreachable          (ConnectionError)  a service that runs tasks does not answer
     ├── ApiUnreachable             (ConnectionError)  a configured Prefect API does not answer
     ├── ApiRequired                (RuntimeError)  something needs a Prefect API and none is configured
+    ├── PreviewError               (PermissionError)  a preview would touch its environment's data, or may not be made
     ├── DeployRefused              (PermissionError)  a deploy would touch what is not Glacier's, or delete too much
     │   └── PlanChanged                          it would do something else than what was shown before
     ├── DeployLocked               (BlockingIOError)  another deploy of the same environment runs
     ├── DeployFailed               (RuntimeError)  Prefect refused a call of a deploy, or did not answer it
+    ├── BuildFailed                (RuntimeError)  an image with the code could not be built or pushed
+    ├── NeedsBootstrap             (PermissionError)  infrastructure needs what `glacier bootstrap` has not granted
     ├── TerraformMissing           (FileNotFoundError)  there is no such program
     ├── TerraformTooOld            (RuntimeError)  the program is older than what the modules need
     ├── TerraformFailed            (RuntimeError)  a Terraform command failed
+    │   ├── BackendChanged                       the state is in another place than the configuration says
     │   ├── StateLocked                          someone else works on the same state
     │   ├── PlanStale                            the state has changed since the plan was made
     │   └── ApplyFailed                          a part of a plan could not be done
@@ -54,6 +58,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from glacier_prefect.terraform_plan import Diagnostic
 
 
@@ -185,6 +191,10 @@ class ApiRequired(GlacierError, RuntimeError):
     """Something needs a Prefect API and none is configured."""
 
 
+class PreviewError(GlacierError, PermissionError):
+    """A preview would touch the data of its environment, or the environment allows none."""
+
+
 class DeployRefused(GlacierError, PermissionError):
     """A deploy would touch what is not Glacier's, or delete more than allowed. Nothing was changed."""
 
@@ -207,6 +217,20 @@ class DeployFailed(GlacierError, RuntimeError):
     refused: bool = False
 
 
+class BuildFailed(GlacierError, RuntimeError):
+    """An image with the code could not be built or pushed. Nothing was changed in Prefect."""
+
+
+class NeedsBootstrap(GlacierError, PermissionError):
+    """The infrastructure needs what `glacier bootstrap` has not granted. Nothing was changed.
+
+    Attributes:
+        kinds: Kinds of modules that are missing, as in "network".
+    """
+
+    kinds: tuple[str, ...] = ()
+
+
 class TerraformMissing(GlacierError, FileNotFoundError):
     """Neither on PATH nor at the path given is there such a program."""
 
@@ -227,16 +251,22 @@ class TerraformFailed(GlacierError, RuntimeError):
         self.diagnostics = tuple(diagnostics)
 
 
+class BackendChanged(TerraformFailed):
+    """The state is in another place than the configuration says. Nothing was done."""
+
+
 class StateLocked(TerraformFailed):
     """Someone else works on the same state.
 
     Attributes:
         lock_id: What `force-unlock` asks for; None if Terraform did not say it.
-        who: User and machine that hold the lock.
+        who: User and machine that hold the lock, as "user@machine".
+        created: When it was taken, by the clock of that machine.
     """
 
     lock_id: str | None = None
     who: str | None = None
+    created: datetime | None = None
 
 
 class PlanStale(TerraformFailed):

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glacier_prefect.analysis import line_of
-from glacier_prefect.environments import Environment, Project
+from glacier_prefect.environments import PREVIEW_IDENTITY, Environment, Project
 from glacier_prefect.graph import Graph, Node
-from glacier_prefect.infrastructure import KEPT, kept_prefixes
+from glacier_prefect.infrastructure import KEPT, kept_prefixes, needs
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.providers.base import environment_provider, location_provider
+from glacier_prefect.providers.base import code_place, environment_provider, location_provider
 from glacier_prefect.sources import Location
 from glacier_prefect.tasks import Task
 
@@ -55,6 +55,8 @@ def permissions(pipelines: Sequence[Pipeline], project: Project) -> list[Permiss
     for pipeline in sorted(pipelines, key=lambda each: each.name):
         found |= dict.fromkeys(_of_nodes(pipeline, pipeline.graph, project.environment(), project))
         found |= dict.fromkeys(_of_runs(pipeline, project))
+    if project.environment().previews:
+        found |= dict.fromkeys(_of_previews(pipelines, project))
     return list(found)
 
 
@@ -105,6 +107,46 @@ def _of_runs(pipeline: Pipeline, project: Project) -> Iterator[Permission]:
             task=None,
             reason=f"every run keeps {reasons[what]}",
         )
+    if (code := code_place(pipeline.graph.locations, project)) is not None:
+        provider, bucket, prefix = code
+        yield Permission(
+            identity=pipeline.name,
+            provider=provider.name,
+            verb="read",
+            actions=tuple(provider.actions.get("read", ())),
+            where=f"{bucket}/{prefix}",
+            task=None,
+            reason="every run takes the code from there",
+        )
+
+
+def _of_previews(pipelines: Sequence[Pipeline], project: Project) -> Iterator[Permission]:
+    environment = project.environment()
+    verbs: tuple[tuple[Verb, str], ...] = (("read", "read what pipelines read or write"), ("write", "write only there"))
+    for provider, needed in needs(pipelines, project):
+        access = needed.pipelines[PREVIEW_IDENTITY]
+        for verb, reason in verbs:
+            for bucket, prefixes in (access.reads if verb == "read" else access.writes).items():
+                for prefix in prefixes:
+                    yield Permission(
+                        identity=PREVIEW_IDENTITY,
+                        provider=provider.name,
+                        verb=verb,
+                        actions=tuple(provider.actions.get(verb, ())),
+                        where=f"{bucket}/{prefix}",
+                        task=None,
+                        reason=f"previews {reason}",
+                    )
+        for name in needed.secrets.get(PREVIEW_IDENTITY, ()):
+            yield Permission(
+                identity=PREVIEW_IDENTITY,
+                provider=provider.name,
+                verb="read secret",
+                actions=tuple(provider.actions.get("read secret", ())),
+                where=name,
+                task=None,
+                reason=f"preview_secrets of {environment.name}",
+            )
 
 
 def _line(node: Node, pipeline: Pipeline) -> str:

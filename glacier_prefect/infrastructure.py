@@ -6,30 +6,33 @@ plain data, and only `generate` writes. Does not run Terraform (`terraform_cli` 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glacier_prefect.environments import Environment, Project
+from glacier_prefect.environments import PREVIEW_IDENTITY, PREVIEWS, Environment, Project
 from glacier_prefect.errors import ConfigurationError, GlacierError
-from glacier_prefect.executors import Executor
-from glacier_prefect.graph import Graph
-from glacier_prefect.modules import Access, ModuleCall, Needs, WorkPool, expression, merge
+from glacier_prefect.granted import state_key, within
+from glacier_prefect.graph import Graph, Node
+from glacier_prefect.modules import Access, Granted, Jobs, ModuleCall, Needs, Reference, WorkPool, expression, merge
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import Provider
 from glacier_prefect.providers.base import (
     CloudProvider,
+    code_place,
     environment_pool,
     environment_provider,
     exchange_location,
     location_provider,
     named_exchange,
 )
+from glacier_prefect.providers.cloud_modules import image_repository
 from glacier_prefect.sources import Location
 
 FILE = "main.tf.json"
@@ -37,6 +40,8 @@ KEPT = ("cache", "exchange", "results")
 """What runs keep for each other in a bucket, each in a folder `.glacier/<what>/<pipeline>/`."""
 DATABRICKS = "databricks/databricks"  # a root says from where the providers come that are not HashiCorp's
 REQUIRED_VERSION = ">= 1.7, < 2.0"
+CLOUDS = ("aws", "azure", "gcp")
+Touched = tuple[Provider, str, str, str]  # "reads" or "writes", bucket, prefix
 NOTE = "Made by `glacier generate`, which overwrites it."
 
 
@@ -71,14 +76,10 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
     """
     name, environment = project.require_name(), project.environment()
     own = environment_provider(project).resolved()
-    found: dict[str, list[tuple[Provider, str, str, str]]] = {}
+    found: dict[str, list[Touched]] = {}
     listed: dict[str, set[tuple[Provider, str]]] = {}
     for each in sorted(pipelines, key=lambda pipeline: pipeline.name):
-        found[each.name] = [
-            (location_provider(location).resolved(), verb, location.full_bucket, prefix)
-            for verb, location in sorted(_touched(each.graph), key=lambda found: (found[1].bucket, found[1].path))
-            for prefix in location.prefixes
-        ]
+        found[each.name] = _in_order(_touched(each.graph))
         listed[each.name] = {
             (location_provider(location).resolved(), location.full_bucket)
             for location in each.graph.locations
@@ -86,15 +87,26 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
         }
         kept = kept_prefixes(each, project)
         found[each.name] += [(provider, "writes", bucket, prefix) for provider, bucket, _, prefix in kept]
+        if (code := code_place(each.graph.locations, project)) is not None:
+            found[each.name].append((code[0], "reads", *code[1:]))
     providers = [own]
     for provider in (provider for touched in found.values() for provider, *_ in touched):
         if provider not in providers:
             providers.append(provider)
 
     def access(stores: Sequence[Provider]) -> dict[str, Access]:
-        return {pipeline: _access(touched, listed[pipeline], stores) for pipeline, touched in found.items()}
+        each = {pipeline: _access(touched, listed[pipeline], stores) for pipeline, touched in found.items()}
+        return {**each, PREVIEW_IDENTITY: _preview_access(each.values())} if environment.previews else each
 
+    images = (environment.image.repository or "") if environment.code == "image" else None
     secrets = {each.name: _secrets(each.graph, environment) for each in pipelines}
+    if environment.previews:
+        if PREVIEW_IDENTITY in secrets:
+            raise ConfigurationError(
+                f"A pipeline cannot be named {PREVIEW_IDENTITY!r} in an environment with previews, whose identity is "
+                "called so.\nHint: rename it."
+            )
+        secrets[PREVIEW_IDENTITY] = tuple(sorted({environment.secrets[each] for each in environment.preview_secrets}))
     pool = WorkPool(
         name=f"glacier-{name}-{environment.name}-pool",
         type=environment_pool(project).type,
@@ -116,11 +128,41 @@ def needs(pipelines: Iterable[Pipeline], project: Project) -> list[tuple[Provide
                 pipelines=access([provider]),
                 work_pool=pool if provider is own else None,
                 secrets=secrets if provider is own else {},
+                images=images if provider is own else None,
                 infrastructure=environment.infrastructure,
+                jobs=_jobs(pipelines, project, own) if provider is own else (),
             ),
         )
         for provider in providers
     ]
+
+
+def _jobs(pipelines: Iterable[Pipeline], project: Project, own: Provider) -> tuple[Jobs, ...]:
+    """Return what runs as jobs in the environment's own cloud, by the module call that it needs."""
+    calls: dict[str, list[ModuleCall]] = {}
+    touched: dict[str, dict[str, list[Touched]]] = {}
+    for pipeline in pipelines:
+        shared = [
+            (provider, "writes", bucket, prefix)
+            for provider, bucket, what, prefix in kept_prefixes(pipeline, project)
+            if what == "exchange" and provider.name == own.name  # in which code and frames are on their way
+        ]
+        for graph, node in _bodies(pipeline.graph):
+            asked = node.executor.modules()
+            if asked and asked[0].source == f"{own.name}/spark":
+                name = asked[0].name
+                calls.setdefault(name, []).extend(asked)
+                of_pipeline = touched.setdefault(name, {}).setdefault(pipeline.name, [*shared])
+                of_pipeline += [each for each in _in_order(_touched_by(graph, node)) if each[0].name == own.name]
+    made = []
+    for name, wanted in sorted(calls.items()):
+        merged = merge(wanted)
+        of_pipelines = {
+            each: _access(found, (), [provider for provider, *_ in found])
+            for each, found in sorted(touched[name].items())
+        }
+        made.append(Jobs(calls=(merged.pop(name), *merged.values()), pipelines=of_pipelines))
+    return tuple(made)
 
 
 def kept_prefixes(pipeline: Pipeline, project: Project) -> list[tuple[Provider, str, str, str]]:
@@ -140,24 +182,33 @@ def module_calls(pipelines: Sequence[Pipeline], project: Project) -> dict[str, M
     return _module_calls(needs(pipelines, project), pipelines)
 
 
-def root(pipelines: Sequence[Pipeline], project: Project) -> tuple[dict[str, ModuleCall], dict[str, Any]]:
+def root(
+    pipelines: Sequence[Pipeline], project: Project, granted: Granted | None = None
+) -> tuple[dict[str, ModuleCall], dict[str, Any]]:
     """Return the module calls of an environment by name, and the content of its `main.tf.json`: these calls, providers,
     backend and outputs.
+
+    Args:
+        pipelines: All that the project has.
+        project: The project; its environment is that of this process.
+        granted: What `glacier bootstrap` has granted, which the calls then keep to.
+
+    Raises:
+        NeedsBootstrap: They need more.
     """
     needed = needs(pipelines, project)
-    calls, environment = _module_calls(needed, pipelines), project.environment()
-    backend: tuple[str, Mapping[str, Any]] = ("local", {"path": "terraform.tfstate"})
-    if environment.state is not None:
-        backend = needed[0][0].backend(environment.state, f"{project.require_name()}/{environment.name}")
+    calls = _module_calls(needed, pipelines)
+    if granted is not None:
+        calls = within(granted, calls, needed[0][0], project.environment())
     used = {call.source.partition("/")[0] for call in calls.values()}
-    document = {
+    document: dict[str, Any] = {
         "//": NOTE,
         "terraform": {
             "required_version": REQUIRED_VERSION,
-            "backend": dict([backend]),
+            "backend": _backend(project, needed[0][0]),
             **({"required_providers": {"databricks": {"source": DATABRICKS}}} if "databricks" in used else {}),
         },
-        "provider": _providers(provider for provider, _ in needed if provider.name in used),
+        "provider": {**_providers(provider for provider, _ in needed if provider.name in used), **_workspace(calls)},
         "module": {
             name: {
                 "source": f"./modules/{call.source}",
@@ -167,9 +218,11 @@ def root(pipelines: Sequence[Pipeline], project: Project) -> tuple[dict[str, Mod
         },
         "output": {
             name: {"description": description, "value": expression(value)}
-            for name, (description, value) in _outputs(calls).items()
+            for name, (description, value) in {**_outputs(calls), **_settings(pipelines, calls)}.items()
         },
     }
+    if granted is not None and (block := needed[0][0].terraform_provider()) is not None:
+        document["provider"][block[0]] = {**block[1], **needed[0][0].granted_settings}
     return calls, {section: content for section, content in document.items() if content}
 
 
@@ -178,20 +231,53 @@ def rendered(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def generate(pipelines: Sequence[Pipeline], project: Project) -> Root:
+def generate(pipelines: Sequence[Pipeline], project: Project, granted: Granted | None = None) -> Root:
     """Write the root module of the environment that this process is in, with copies of the modules that it calls.
 
-    What else is in its folder, as the state, stays.
+    What else is in its folder, as the state, stays. Takes and raises what `root` does.
     """
-    calls, document = root(pipelines, project)
-    made, text = Root(folder=root_folder(project, project.environment().name), calls=calls), rendered(document)
-    for folder in (made.folder.parent, made.folder):  # the state has secrets in clear, so only its owner may look
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-    _copy_modules({call.source for call in calls.values()}, made.folder / "modules")
-    _write(made.folder / ".gitignore", "*\n")  # nor may it get into a repository
-    _write(made.file, text)
+    calls, document = root(pipelines, project, granted)
+    made = Root(folder=root_folder(project, project.environment().name), calls=calls)
+    write(made.folder, document, {call.source for call in calls.values()})
     return made
+
+
+def write(folder: Path, document: Mapping[str, Any], modules: Iterable[str] = ()) -> None:
+    """Write a root module with copies of the modules that it calls; what else is in its folder stays.
+
+    Args:
+        folder: Its folder.
+        document: Content of its `main.tf.json`.
+        modules: What it calls, as in "aws/bucket".
+    """
+    text = rendered(document)
+    for each in (folder.parent, folder):  # the state has secrets in clear, so only its owner may look
+        each.mkdir(parents=True, exist_ok=True)
+        each.chmod(0o700)
+    _copy_modules(modules, folder / "modules")
+    _write(folder / ".gitignore", "*\n")  # nor may it get into a repository
+    _write(folder / FILE, text)
+
+
+def generate_empty(project: Project) -> Path:
+    """Write a root for destroying what the environment's remote state has, and return its folder: the root that is
+    there, with the present backend; else one without modules, so that all that is in the state goes.
+    """
+    environment, own = project.environment(), environment_provider(project).resolved()
+    folder = root_folder(project, environment.name)
+    with contextlib.suppress(OSError, ValueError):
+        there = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        there["terraform"]["backend"] = _backend(project, own)
+        _write(folder / FILE, rendered(there))
+        return folder
+    others = [environment_provider(project, name).resolved() for name in environment.providers]
+    document = {
+        "//": NOTE,
+        "terraform": {"required_version": REQUIRED_VERSION, "backend": _backend(project, own)},
+        "provider": _providers([own, *others]),
+    }
+    write(folder, document)
+    return folder
 
 
 def modules_folder() -> Path:
@@ -203,12 +289,29 @@ def modules_folder() -> Path:
     raise GlacierError(f"Glacier's Terraform modules are not in {package}.\nHint: install glacier-prefect again.")
 
 
+def _backend(project: Project, own: Provider) -> dict[str, Mapping[str, Any]]:
+    """Return where an environment's Terraform keeps its state."""
+    if (state := project.environment().state) is None:
+        return {"local": {"path": "terraform.tfstate"}}
+    return dict([own.backend(state, state_key(project))])
+
+
 def _module_calls(needed: Sequence[tuple[Provider, Needs]], pipelines: Iterable[Pipeline]) -> dict[str, ModuleCall]:
     calls = [call for provider, needs in needed for call in provider.modules(needs)]
     own, labels = needed[0][0], needed[0][1].labels
     if isinstance(own, CloudProvider):  # on one machine, what executors use is somebody else's
-        executors = [executor for each in pipelines for executor in _executors(each.graph)]
-        for call in merge(call for executor in executors for call in executor.modules()).values():
+        bodies = (node for each in pipelines for _, node in _bodies(each.graph))
+        made = {call.name for jobs in needed[0][1].jobs for call in jobs.calls}
+        for call in merge(call for node in bodies for call in node.executor.modules()).values():
+            if call.name in made:
+                continue
+            cloud = call.source.partition("/")[0]
+            if cloud in CLOUDS and cloud != own.name:
+                raise ConfigurationError(
+                    f"An executor needs {call.source!r} of the provider {cloud!r}, and the environment is of "
+                    f"{own.name!r}, which does not make it.\nHint: say in the executor's settings where it is, or "
+                    f"give the pipeline an environment of {cloud!r}."
+                )
             if (modules_folder() / call.source).is_dir():
                 calls.append(replace(call, inputs={**call.inputs, "labels": labels}))
     return merge(calls)
@@ -236,20 +339,41 @@ def _providers(providers: Iterable[Provider]) -> dict[str, Mapping[str, Any]]:
     return found
 
 
+def _workspace(calls: Mapping[str, ModuleCall]) -> dict[str, Mapping[str, Any]]:
+    """Return the settings of Databricks' provider where the root makes the workspace; else its variables say which."""
+    made = next((call for call in calls.values() if call.source == "azure/spark"), None)
+    return {} if made is None else {"databricks": {"host": expression(made.output("settings.host"))}}
+
+
 def _touched(graph: Graph) -> set[tuple[str, Location]]:
     """Return "reads" or "writes" and the location, for all nodes and those of sub-flows."""
     found: set[tuple[str, Location]] = set()
     for node in graph.nodes.values():
-        found |= {("reads", each) for each in graph.reads(node)} | {("writes", each) for each in node.writes}
+        found |= _touched_by(graph, node)
         if node.kind == "flow":
             found |= _touched(node.call.graph)
     return found
 
 
-def _executors(graph: Graph) -> list[Executor]:
-    nodes = graph.nodes.values()
-    inner = [each for node in nodes if node.kind == "flow" for each in _executors(node.call.graph)]
-    return [*(node.executor for node in nodes if node.kind in ("task", "map")), *inner]
+def _touched_by(graph: Graph, node: Node) -> set[tuple[str, Location]]:
+    return {("reads", each) for each in graph.reads(node)} | {("writes", each) for each in node.writes}
+
+
+def _in_order(touched: Iterable[tuple[str, Location]]) -> list[Touched]:
+    return [
+        (location_provider(location).resolved(), verb, location.full_bucket, prefix)
+        for verb, location in sorted(touched, key=lambda found: (found[1].bucket, found[1].path))
+        for prefix in location.prefixes
+    ]
+
+
+def _bodies(graph: Graph) -> Iterator[tuple[Graph, Node]]:
+    """Yield the tasks of a graph and of its sub-flows."""
+    for node in graph.nodes.values():
+        if node.kind == "flow":
+            yield from _bodies(node.call.graph)
+        elif node.kind in ("task", "map"):
+            yield graph, node
 
 
 def _secrets(graph: Graph, environment: Environment) -> tuple[str, ...]:
@@ -274,6 +398,24 @@ def _access(
     return Access(reads=prefixes["reads"], writes=prefixes["writes"], lists=tuple(lists))
 
 
+def _preview_access(pipelines: Iterable[Access]) -> Access:
+    """Return what previews may do: read all that pipelines read or write but what runs keep for each other, and write
+    into their own folder of each bucket.
+    """
+    reads: dict[str, set[str]] = {}
+    lists: set[str] = set()
+    for each in pipelines:
+        lists |= {*each.lists}
+        for buckets in (each.reads, each.writes):
+            for bucket, prefixes in buckets.items():
+                reads.setdefault(bucket, set()).update(it for it in prefixes if "/.glacier/" not in f"/{it}")
+    return Access(
+        reads={bucket: _shortest(prefixes) for bucket, prefixes in sorted(reads.items()) if prefixes},
+        writes={bucket: (PREVIEWS,) for bucket in sorted(reads)},
+        lists=tuple(sorted(lists)),
+    )
+
+
 def _shortest(prefixes: set[str]) -> tuple[str, ...]:
     """Return the prefixes that no other covers, sorted."""
     return tuple(
@@ -287,6 +429,8 @@ def _outputs(calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
     if buckets := {name: call.output("uri") for name, call in calls.items() if call.source.endswith("/bucket")}:
         outputs["buckets"] = ("Address of each bucket, by the name of its module call.", buckets)
     for call in calls.values():
+        if call.source.endswith("/registry"):
+            outputs["registry"] = ("Repository of the images with the code.", image_repository(call))
         if call.source.endswith("/work_pool"):
             pool = {"name": call.output("name"), "type": call.output("type")}
             outputs["work_pool"] = ("The Prefect work pool.", pool)
@@ -296,6 +440,26 @@ def _outputs(calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
                 call.output("pipeline_job_variables"),
             )
     return outputs
+
+
+def _settings(pipelines: Iterable[Pipeline], calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
+    """Return the output with settings of executors, as far as they are known after apply only."""
+    found: dict[str, dict[str, dict[str, None]]] = {}
+    for pipeline in pipelines:
+        for _, node in _bodies(pipeline.graph):
+            for call in node.executor.modules():
+                if call.settings and call.name in calls:
+                    found.setdefault(pipeline.name, {}).setdefault(node.executor.name, {})[call.name] = None
+
+    def merged(pipeline: str, names: Iterable[str]) -> Reference:
+        parts = [f'module.{name}.settings, module.{name}.pipeline_settings["{pipeline}"]' for name in names]
+        return Reference(f"merge({', '.join(parts)})")
+
+    value = {
+        pipeline: {executor: merged(pipeline, names) for executor, names in executors.items()}
+        for pipeline, executors in found.items()
+    }
+    return {"executors": ("Settings of executors, by pipeline and executor.", value)} if value else {}
 
 
 def _copy_modules(sources: Iterable[str], folder: Path) -> None:

@@ -36,11 +36,14 @@ class ModuleCall:
         name: Unique in the root.
         source: Folder in `terraform_modules/`, as in "local/bucket".
         inputs: Values of the module's variables: plain data, with `Reference`s; empty ones are left out.
+        settings: Whether its outputs `settings` and `pipeline_settings`, which is by pipeline, are settings of the
+            executor that asked for it; runs of deployments get them.
     """
 
     name: str
     source: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    settings: bool = False
 
     def output(self, name: str) -> Reference:
         """Return a reference to one of the module's outputs."""
@@ -75,6 +78,41 @@ class Infrastructure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Granted:
+    """What `glacier bootstrap` has made for an environment, and what GitHub's workflows may make there. No secrets.
+
+    Attributes:
+        provider: Registry key of the cloud.
+        kinds: Kinds of modules that may be made, as in "bucket".
+        buckets: Names of the buckets, in the store.
+        secrets: Names in the secret store.
+        hardened: Whether modules may be hardened.
+        repository: The repository on GitHub whose workflows are trusted.
+        branch: The branch from which they deploy.
+        github_environment: The environment on GitHub from which they deploy, in place of the branch.
+        state: The bucket with the state, as the module `state` gives its id.
+        plan: What a workflow needs to become who plans.
+        deploy: What a workflow needs to become who deploys.
+        boundary: What limits all roles that are made (AWS).
+        roles: Roles that may be given away, by use (Google Cloud).
+    """
+
+    provider: str
+    kinds: tuple[str, ...] = ()
+    buckets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    hardened: bool = False
+    repository: str = ""
+    branch: str | None = None
+    github_environment: str | None = None
+    state: str = ""
+    plan: Mapping[str, str] = field(default_factory=dict)
+    deploy: Mapping[str, str] = field(default_factory=dict)
+    boundary: str | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Access:
     """What one pipeline reads and writes of one provider.
 
@@ -87,6 +125,14 @@ class Access:
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     writes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lists: tuple[str, ...] = ()
+
+    def prefixes(self) -> dict[str, dict[str, list[str]]]:
+        """Return what it reads and writes, as modules take it."""
+        return {
+            verb: {bucket: list(prefixes) for bucket, prefixes in found.items()}
+            for verb, found in (("reads", self.reads), ("writes", self.writes))
+            if found
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +154,22 @@ class WorkPool:
     def by_pipeline(self) -> dict[str, Any]:
         """Return what each pipeline reads and writes, as the modules of work pools take it."""
         return {
-            name: {
-                verb: {bucket: list(prefixes) for bucket, prefixes in found.items()}
-                for verb, found in (("reads", each.reads), ("writes", each.writes))
-                if found
-            }
-            | ({"lists": list(each.lists)} if each.lists else {})
+            name: {**each.prefixes(), **({"lists": list(each.lists)} if each.lists else {})}
             for name, each in self.pipelines.items()
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """Bodies that run as jobs of a cloud's service.
+
+    Attributes:
+        calls: The module calls that their executor asks for; the first is of the cloud's own module.
+        pipelines: What the jobs of each pipeline read and write of all stores of this kind.
+    """
+
+    calls: tuple[ModuleCall, ...]
+    pipelines: Mapping[str, Access]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +184,9 @@ class Needs:
         pipelines: What each reads and writes there.
         work_pool: The work pool, None if the pipelines run elsewhere.
         secrets: Names in the provider's secret store that each pipeline reads.
+        images: Where images with the code are: a repository that is there, "" for one that is made, None for nowhere.
         infrastructure: What the environment says of its infrastructure.
+        jobs: Bodies that run there as jobs.
     """
 
     project: str
@@ -140,7 +196,9 @@ class Needs:
     pipelines: Mapping[str, Access]
     work_pool: WorkPool | None = None
     secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    images: str | None = None
     infrastructure: Infrastructure = field(default_factory=Infrastructure)
+    jobs: tuple[Jobs, ...] = ()
 
     @property
     def name(self) -> str:

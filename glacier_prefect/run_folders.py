@@ -10,7 +10,7 @@ from pathlib import Path
 from glacier_prefect import engine, run_context
 from glacier_prefect.caching import keeps_results
 from glacier_prefect.disk import user_cache
-from glacier_prefect.environments import find_project
+from glacier_prefect.environments import find_project, preview_folder
 from glacier_prefect.exchange import EXCHANGE_TTL_DAYS
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import LocalProvider
@@ -25,9 +25,9 @@ def exchange_root(pipeline: Pipeline) -> Path:
     if not bases:
         provider = environment_provider(find_project(pipeline.file))
         if not isinstance(provider, LocalProvider):
-            return user_cache() / "exchange"
+            return user_cache() / preview_folder() / "exchange"
         bases = [str(provider.base_path)]
-    return Path(bases[0]).absolute() / ".glacier" / "exchange"
+    return Path(bases[0]).absolute() / (preview_folder() or ".glacier") / "exchange"
 
 
 def shared_folders(pipeline: Pipeline, run: str, *, nested: bool = False) -> dict[str, Shared]:

@@ -16,14 +16,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from python_terraform import IsFlagged, Terraform  # type: ignore[import-untyped]  # it comes without type hints
 
 from glacier_prefect.errors import (
     ApplyFailed,
+    BackendChanged,
     DataLossRefused,
     PlanStale,
     StateLocked,
@@ -33,6 +35,7 @@ from glacier_prefect.errors import (
     UsageError,
     nearest,
 )
+from glacier_prefect.processes import is_alive
 from glacier_prefect.terraform_plan import (
     Diagnostic,
     Event,
@@ -45,7 +48,7 @@ from glacier_prefect.terraform_plan import (
 )
 
 OLDEST = (1, 7)  # the first with mock providers, which the modules' tests use; OpenTofu's 1.7 is its equal
-COMMANDS = ("version", "init", "validate", "plan", "show", "apply", "output", "state list")
+COMMANDS = ("version", "init", "validate", "plan", "show", "apply", "output", "state list", "force-unlock")
 ALLOW_DATA_LOSS = "GLACIER_ALLOW_DATA_LOSS"
 INSTALL = {
     "terraform": "https://developer.hashicorp.com/terraform/install",
@@ -54,6 +57,16 @@ INSTALL = {
 
 _ROOM = 1 << 20  # bytes that must be free beside a state: Terraform rewrites it in place, and a full disk cuts it off
 _NO_ROOM = "no space left on device"  # as Terraform says it
+_CAUSES = (
+    (_NO_ROOM, "make room on that disk"),
+    (r"NoSuchBucket|ContainerNotFound|bucket .*(does not|doesn't) exist",
+     "make the state's bucket with `glacier bootstrap`, or correct `state`,"),
+    (r"AccessDenied|AuthorizationPermissionMismatch|StatusCode: 403|Error 403|status 403",
+     "grant what is missing to the credentials in use, which `glacier doctor` shows,"),
+)  # fmt: skip
+_PLACE = ("path", "bucket", "key", "prefix", "storage_account_name", "container_name")  # none of it a secret
+_LOCKING = ("plan", "apply")
+_RUNNING = "glacier-terraform-"  # and the id of who runs it: a file with Terraform's own, as soon as it has one
 _POLL = 0.05  # seconds between two looks at what Terraform printed
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -67,6 +80,7 @@ class TerraformCLI:
         variables: Values of the root's variables; they go through a file that only its owner can read.
         environment: Variables of the environment beside those of this process.
         on_event: Called with every step of a plan or apply.
+        lock: Whether to lock the state while planning; False for who only looks, and may not be allowed to write.
         lock_seconds: How long to wait for the state's lock; a -lock-timeout in Terraform's own TF_CLI_ARGS goes before.
         stop_seconds: How long Terraform may take to stop after an interrupt, before it is killed.
 
@@ -85,6 +99,7 @@ class TerraformCLI:
         variables: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         on_event: Callable[[Event], object] | None = None,
+        lock: bool = True,
         lock_seconds: int = 0,
         stop_seconds: float = 120,
     ) -> None:
@@ -93,6 +108,7 @@ class TerraformCLI:
         self._variables = dict(variables or {})
         self._environment = dict(environment or {})
         self._on_event = on_event or (lambda event: None)
+        self._lock = lock
         self._lock_seconds = lock_seconds
         self._stop_seconds = stop_seconds
 
@@ -105,15 +121,28 @@ class TerraformCLI:
         """
         return self._checked[1]
 
-    def init(self, *, backend: bool = True) -> None:
+    def init(self, *, backend: bool = True, moved: Literal["with", "without"] | None = None) -> None:
         """Set up modules, provider plugins and backend; again and again if you like.
-
-        A changed backend is an error: Terraform would lose sight of the old state.
 
         Args:
             backend: False leaves the backend alone, as for validating only.
+            moved: Whether the backend may have changed, and the state is copied to the new one ("with") or is there
+                already ("without").
+
+        Raises:
+            BackendChanged: The configuration has the state in another place than where it is; Terraform would lose
+                sight of it.
+            TerraformFailed: It cannot be set up.
         """
-        code, out, err = self._run("init", input=False, backend=backend, lock_timeout=self._lock_timeout("init"))
+        code, out, err = self._run(
+            "init",
+            input=False,
+            backend=backend,
+            lock_timeout=self._lock_timeout("init"),
+            migrate_state=IsFlagged if moved == "with" else None,
+            force_copy=IsFlagged if moved == "with" else None,
+            reconfigure=IsFlagged if moved == "without" else None,
+        )
         if code:
             raise self._failure("init", _boxes(err), err or out)
 
@@ -171,10 +200,13 @@ class TerraformCLI:
                 destroy=IsFlagged if destroy else None,
                 target=list(targets),
                 replace=list(lost),
+                lock=None if self._lock else False,
             )
             values.unlink()
             if code not in (0, 2):
                 raise self._failure("plan", said.diagnostics, err)
+            if self._lock:
+                self._sweep_ended()
             return Plan(
                 path=path,
                 destroy=destroy,
@@ -222,6 +254,23 @@ class TerraformCLI:
             for folder in left_folders(plan, self.folder) if allow_data_loss else ():
                 shutil.rmtree(folder)
             return tuple(said.done)
+
+    def unlock(self, locked: StateLocked) -> None:
+        """Take away the lock of a Terraform that is known to run no more, and say so.
+
+        Args:
+            locked: What said that the state is locked.
+
+        Raises:
+            TerraformFailed: The lock is another one meanwhile, or cannot be taken away.
+        """
+        code, out, err = self._run("force-unlock", str(locked.lock_id), force=IsFlagged)
+        if code:
+            raise self._failure("force-unlock", _boxes(err), err or out)
+        message = (
+            f"Unlocked the Terraform state, which a killed deploy left locked: lock {locked.lock_id} of {locked.who}."
+        )
+        self._on_event(Event(kind="state_unlocked", message=message))
 
     def output(self) -> dict[str, Output]:
         """Return the root's outputs by name; none before the first apply."""
@@ -316,7 +365,9 @@ class TerraformCLI:
         name = Path(self.binary).name
         errors = [each for each in dict.fromkeys(diagnostics) if each.severity == "error"]
         for each in errors:
-            if each.summary == "Error acquiring the state lock" and _NO_ROOM not in each.detail:
+            if each.summary == "Backend configuration changed":
+                return self._moved(diagnostics)
+            if each.summary == "Error acquiring the state lock" and re.search("Lock Info:|already locked", each.detail):
                 return self._locked(each, diagnostics)
             if each.summary.startswith("Saved plan "):  # is stale; does not match the given state
                 return PlanStale(
@@ -328,7 +379,7 @@ class TerraformCLI:
             _plain(rest)[-2000:].strip() or "it said nothing; maybe it was killed, or the disk is full"
         ]
         text = "\n  ".join([f"{name} {command} failed:", *lines])
-        hint = "make room on that disk" if _NO_ROOM in text else "remove the cause"
+        hint = next((hint for cause, hint in _CAUSES if re.search(cause, text)), "remove the cause")
         if said is None:
             before = "" if command in ("output", "state list") else "Nothing was changed.\n"
             return TerraformFailed(f"{text}\n{before}Hint: {hint} and do it again.", diagnostics)
@@ -358,7 +409,24 @@ class TerraformCLI:
             diagnostics,
         )
         locked.lock_id, locked.who = told.get("ID"), told.get("Who")
+        with contextlib.suppress(ValueError, KeyError):  # "2026-11-27 05:57:04.095264001 +0000 UTC"
+            day, moment, offset = told["Created"].split()[:3]
+            locked.created = datetime.fromisoformat(f"{day} {moment[:15]}{offset}")
         return locked
+
+    def _moved(self, diagnostics: Sequence[Diagnostic]) -> BackendChanged:
+        name, place = Path(self.binary).name, "elsewhere"
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            known = json.loads((self.folder / ".terraform" / "terraform.tfstate").read_text())["backend"]
+            told = [f"{key} {known['config'][key]!r}" for key in _PLACE if known["config"].get(key)]
+            place = ", ".join([f"in the backend {known['type']!r}", *told])
+        return BackendChanged(
+            f"The Terraform state of {str(self.folder)!r} is {place}, and the configuration has it in another place. "
+            "Nothing was done.\n"
+            f"Hint: if it is to move there, `{name} -chdir='{self.folder}' init -migrate-state` copies it; else change "
+            "the configuration back.",
+            diagnostics,
+        )
 
     def _check_room(self) -> None:
         states = (file.stat().st_size for file in self.folder.glob("*.tfstate"))
@@ -386,6 +454,25 @@ class TerraformCLI:
                 shutil.rmtree(left, ignore_errors=True)
             except (PermissionError, ValueError):
                 pass  # of a living process of someone else, or not ours
+
+    def _sweep_ended(self) -> None:
+        """Delete the notes of who has run Terraform here and was killed; the lock is had, so nobody holds it."""
+        for left in (self.folder / ".terraform").glob(f"{_RUNNING}*"):
+            process, terraform = int(left.name.removeprefix(_RUNNING)), left.read_text()
+            if not is_alive(process) and not (terraform and is_alive(int(terraform))):
+                left.unlink(missing_ok=True)
+
+
+def terraform_of(folder: Path, process: int) -> int | None:
+    """Return the id of the Terraform that a process was running in a root when it was killed; None if that is unknown.
+
+    Args:
+        folder: The root module.
+        process: Id of the process.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        return int((folder / ".terraform" / f"{_RUNNING}{process}").read_text())
+    return None
 
 
 class _Said:
@@ -450,6 +537,10 @@ class _Driver(Terraform):  # type: ignore[misc]  # it comes without type hints
                 "Values go through a file or the environment, where other users of the machine do not see them."
             )
         command = self.generate_cmd_string(cmd, *args, **options)
+        running = Path(self.working_dir, ".terraform", f"{_RUNNING}{os.getpid()}") if cmd in _LOCKING else None
+        if running is not None:
+            running.parent.mkdir(exist_ok=True)
+            running.write_text("")  # should this process be killed now, it is not known whether Terraform runs
         # Files rather than pipes: if Glacier is killed, Terraform goes on and saves its state. A broken pipe would end
         # it just after it made something and before it noted it.
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, _interrupts_held() as let_them_through:
@@ -464,6 +555,8 @@ class _Driver(Terraform):  # type: ignore[misc]  # it comes without type hints
             )
             lines = []
             try:
+                if running is not None:
+                    running.write_text(str(process.pid))
                 let_them_through()  # from here on there is somebody to pass it on to
                 for line in _lines(process, out.fileno()):
                     lines.append(line)
@@ -472,6 +565,9 @@ class _Driver(Terraform):  # type: ignore[misc]  # it comes without type hints
             except BaseException:
                 self._stop(process)
                 raise
+            finally:
+                if running is not None:
+                    running.unlink(missing_ok=True)
             err.seek(0)
             return process.returncode, "".join(lines), err.read().decode(errors="replace")
 

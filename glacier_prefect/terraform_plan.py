@@ -94,7 +94,8 @@ class Event:
 
     Attributes:
         kind: Terraform's word, as in "planned_change", "apply_start", "apply_progress", "apply_complete",
-            "apply_errored", "diagnostic"; also "interrupted", when Terraform was asked to stop.
+            "apply_errored", "diagnostic"; also "interrupted", when Terraform was asked to stop, and "build_progress", a
+            line of docker's.
         message: One line for people.
         address: The resource.
         action: What is done with it, as in "create".

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from glacier_prefect.credentials.base import METADATA_TIMEOUT, Credentials, Fetched, Found, required, vendor
 from glacier_prefect.environments import first_variable
-from glacier_prefect.errors import ConfigurationError
+from glacier_prefect.errors import ConfigurationError, StoreDenied
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -91,6 +92,34 @@ class AWSCredentials(Credentials):
         session = required("boto3", self.extra).Session(region_name=self._region(), **values)
         return session.client(service, config=options)
 
+    def asking(self) -> Callable[..., Any]:
+        """Return what asks AWS for something: `ask("iam", "get_role", RoleName="x")`; None if it is not there.
+
+        It raises `StoreDenied` if that may not be asked.
+        """
+        exceptions = required("botocore.exceptions", self.extra)
+        client = functools.cache(self.client)
+
+        def ask(service: str, call: str, **words: Any) -> Any:
+            try:
+                return getattr(client(service), call)(**words)
+            except exceptions.ClientError as error:
+                code = error.response["Error"]["Code"]
+                if code in ("404", "NoSuchBucket", "NoSuchEntity"):
+                    return None
+                what = f"{service}:{call} {' '.join(words.values())}".rstrip()
+                if code in ("301", "PermanentRedirect"):
+                    raise ConfigurationError(
+                        f"AWS, {what}: it is there, and not in {self._region()}.\nHint: correct `region`, or the name."
+                    ) from None
+                raise StoreDenied(
+                    f"AWS, {what}: refused with {self.used()} ({code}).\n"
+                    "Hint: use credentials with rights over it; a bucket may also be somebody else's, as names are one "
+                    "for all."
+                ) from None
+
+        return ask
+
     def _region(self) -> str:
         if found := self.region or first_variable("AWS_REGION", "AWS_DEFAULT_REGION"):
             return found
@@ -110,7 +139,7 @@ class AWSCredentials(Credentials):
             options["aws_allow_http"] = str(self.endpoint_url.startswith("http:")).lower()
         return options
 
-    def _store(self, bucket: str) -> S3Store:
+    def _store(self, bucket: str, prefix: str | None) -> S3Store:
         from obstore.store import S3Store
 
         def fetch() -> Any:
@@ -126,7 +155,12 @@ class AWSCredentials(Credentials):
         options["copy_if_not_exists"] = "multipart"  # S3 has no other copy that takes a condition
         options["unsigned_payload"] = True  # TLS covers it; a hash would make writing slower by a tenth
         return S3Store(
-            bucket, region=self._region(), credential_provider=fetch, client_options=self._client_options(), **options
+            bucket,
+            prefix=prefix,
+            region=self._region(),
+            credential_provider=fetch,
+            client_options=self._client_options(),
+            **options,
         )
 
     def _workload(self) -> Iterator[Found | None]:

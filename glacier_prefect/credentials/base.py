@@ -40,7 +40,7 @@ METADATA_TIMEOUT = 2  # seconds; where there is a metadata address it answers in
 
 log = logging.getLogger("prefect.glacier.credentials")  # below "prefect", whose loggers are shown in a run
 _found: dict[tuple[Credentials, int], Found] = {}
-_stores: dict[tuple[Credentials, int, str], ObjectStore] = {}
+_stores: dict[tuple[Credentials, int, str, str], ObjectStore] = {}
 _lock = threading.RLock()
 
 
@@ -154,17 +154,18 @@ class Credentials(ABC):
         _, expires, _ = found.latest()
         return Used(source=found.source, expires=None if expires is None else datetime.fromtimestamp(expires, UTC))
 
-    def store(self, bucket: str) -> ObjectStore:
+    def store(self, bucket: str, within: str = "") -> ObjectStore:
         """Return obstore's store of a bucket, which asks for new credentials by itself.
 
         Args:
             bucket: Name of the bucket in the cloud.
+            within: Folder of it that stands for the bucket.
         """
         required("obstore", self.extra)
-        key = (self, id(self._source()), bucket)  # what is found is kept, so its id is nobody else's
+        key = (self, id(self._source()), bucket, within)  # what is found is kept, so its id is nobody else's
         with _lock:
             if key not in _stores:
-                _stores[key] = self._store(bucket)
+                _stores[key] = self._store(bucket, within or None)
             return _stores[key]
 
     @abstractmethod
@@ -172,8 +173,8 @@ class Credentials(ABC):
         """Return `storage_options` of Polars, without secrets."""
 
     @abstractmethod
-    def _store(self, bucket: str) -> ObjectStore:
-        """Make obstore's store of a bucket."""
+    def _store(self, bucket: str, prefix: str | None) -> ObjectStore:
+        """Make obstore's store of a bucket, or of what begins with a prefix there."""
 
     @abstractmethod
     def _workload(self) -> Iterator[Found | None]:

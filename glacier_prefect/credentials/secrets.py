@@ -83,6 +83,13 @@ class Secret:
                 f'Hint: write {self.name} = "its-name-in-the-store" under [environments.{environment.name}.secrets] of '
                 f"glacier.toml, or set the environment variable {self.name}."
             )
+        preview = environments.preview_name()
+        if preview is not None and self.name not in environment.preview_secrets:
+            raise ConfigurationError(
+                f"{self} is not for previews, and this is preview {preview!r}: whoever pushes a branch decides what it "
+                f"runs.\nHint: if they may know it, preview_secrets = [{self.name!r}] in "
+                f"[environments.{environment.name}] of glacier.toml."
+            )
         # providers are above this module and name it; here is only needed which one the environment has
         provider = importlib.import_module("glacier_prefect.providers.base").environment_provider(project)
         key = (provider, environment.secrets[self.name])

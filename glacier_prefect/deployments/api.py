@@ -6,7 +6,7 @@ This module loads Prefect, so nothing imports it before something is deployed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +28,7 @@ class Api:
     Attributes:
         url: Where it is, without user and password; known once it is entered.
         writes: How many calls that change something were made.
+        guard: Called before each of these; raises where nothing may be written any more.
 
     Example:
         >>> with Api() as api:
@@ -36,6 +37,7 @@ class Api:
 
     def __init__(self) -> None:
         self.writes = 0
+        self.guard: Callable[[], object] = lambda: None
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -70,6 +72,7 @@ class Api:
 
     def write(self, method: str, path: str, body: Any = None) -> Any:
         """Return the answer to a call that changes something, None if there is no such object."""
+        self.guard()
         self.writes += 1
         return self._call(method, path, body)
 

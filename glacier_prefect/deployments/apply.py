@@ -1,4 +1,4 @@
-"""Does changes in Prefect, each noted in the journal before and after.
+"""Does changes in Prefect, all noted in the journal before and after.
 
 The order: blocks, pools, new deployments (paused if they have a schedule), updates, unpausing, the record, and
 deletions last, when nothing can fail any more. What comes to no end is undone or finished by `recovery`.
@@ -6,8 +6,11 @@ deletions last, when nothing can fail any more. What comes to no end is undone o
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from glacier_prefect.blocks import Kind
@@ -34,7 +37,7 @@ def apply(
 
     Args:
         api: Prefect's API.
-        state: The environment's folder, locked.
+        state: The environment's records and journal, locked.
         changes: What to do.
         record: The present record.
         flows: Ids of the flows that exist, by name.
@@ -98,8 +101,29 @@ def _deletion(kind: str, name: str, id: str) -> dict[str, Any]:
     return {"kind": kind, "name": name, "id": id}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """One write.
+
+    Attributes:
+        what: For messages.
+        method: Of the call.
+        path: Of the call.
+        body: Makes the body when it is sent, since it may have the id of what an earlier step made.
+        undo: How to undo it.
+        made: Called with the answer.
+    """
+
+    what: str
+    method: str
+    path: str
+    body: Callable[[], Any]
+    undo: Mapping[str, Any]
+    made: Callable[[Mapping[str, Any]], object] = lambda answer: None
+
+
 class _Writes:
-    """The writes of one deploy, each noted in the journal."""
+    """The writes of one deploy. What belongs together is noted in the journal at once, then done."""
 
     def __init__(self, api: Api, state: State, flows: Mapping[str, str]) -> None:
         self._api, self._journal = api, state.journal
@@ -113,62 +137,73 @@ class _Writes:
         for each in changes:  # before anything is written
             if each.action != "delete" and each.wanted:
                 self._check_references(each.wanted.fields)
-        creations = [each.wanted for each in changes if each.action == "create" and each.wanted]
+        created = [each.wanted for each in changes if each.action == "create" and each.wanted]
+        updated = [(each.existing, each.fields) for each in changes if each.action == "update" and each.existing]
+        create = {"block": self._block, "work_pool": self._pool}
         for kind in ("block", "work_pool"):
-            for each in changes:
-                if each.kind == kind and each.action == "create" and each.wanted:
-                    self._create_block(each.wanted) if kind == "block" else self._create_pool(each.wanted)
-                elif each.kind == kind and each.action == "update" and each.existing:
-                    self._update(each.existing, each.fields)
-        deployments = [each for each in creations if each.kind == "deployment"]
-        for wanted in deployments:
-            self._create_deployment(wanted)
-        for each in changes:
-            if each.kind == "deployment" and each.action == "update" and each.existing:
-                self._update_deployment(each.existing, each.fields)
-        for wanted in deployments:
-            if wanted.fields["schedule"] is not None:
-                self._unpause(wanted)
+            self._do(
+                *(create[kind](wanted) for wanted in created if wanted.kind == kind),
+                *(self._update(existing, fields) for existing, fields in updated if existing.kind == kind),
+            )
+        new = [wanted for wanted in created if wanted.kind == "deployment"]
+        self._do(*self._new_flows(new), *map(self._deployment, new))
+        self._do(
+            *(
+                step
+                for existing, fields in updated
+                if existing.kind == "deployment"
+                for step in self._deployment_updates(existing, fields)
+            )
+        )
+        self._do(*(self._unpausing(wanted) for wanted in new if wanted.fields["schedule"] is not None))
         return self._ids
 
-    def _write(self, what: str, method: str, path: str, body: Any, undo: Mapping[str, Any]) -> Any:
-        number = self._journal.intend(what, undo)
-        try:
-            answer = self._api.write(method, path, body)
-        except DeployFailed as error:
-            if error.refused:  # so there is nothing to undo; of that name may be what someone else made
-                self._journal.note("refused", number=number)
-            raise
-        if answer is None:
-            raise DeployFailed(f"{what} is gone: someone deleted it meanwhile.")
-        if isinstance(answer, list):
-            answer = answer[0]
-        self._journal.done(number, answer.get("id"))
-        return answer
+    def _do(self, *steps: _Step) -> None:
+        if not steps:
+            return
+        numbers = self._journal.intend([(step.what, step.undo) for step in steps])
+        for at, (number, step) in enumerate(zip(numbers, steps, strict=True)):
+            certain = numbers[at + 1 :]  # what certainly was not done, so there is nothing to undo
+            try:
+                answer = self._api.write(step.method, step.path, step.body())
+                if answer is None:
+                    raise DeployFailed(f"{step.what} is gone: someone deleted it meanwhile.")
+                if isinstance(answer, list):
+                    answer = answer[0]
+                self._journal.done(number, answer.get("id"))
+            except BaseException as error:
+                if isinstance(error, DeployFailed) and error.refused:  # of that name may be what someone else made
+                    certain.append(number)
+                with contextlib.suppress(OSError):  # the disk is full; those are undone for nothing, then
+                    self._journal.undone(certain)
+                raise
+            step.made(answer)
 
-    def _create(
+    def _creation(
         self,
         kind: str,
         name: str,
         path: str,
-        body: Mapping[str, Any],
+        body: Callable[[], Any],
         find: str,
         match: Mapping[str, Any],
         key: str = "{id}",
-    ) -> str:
+    ) -> _Step:
         undo = {"method": "DELETE", "kind": kind, "find": find, "match": match, "delete": f"{PATHS[kind]}/{key}"}
-        answer = self._write(f"{kind} {name}", "POST", path, body, undo)
-        self._ids[kind, name] = answer["id"]
-        return str(answer["id"])
 
-    def _create_block(self, wanted: Wanted) -> None:
+        def made(answer: Mapping[str, Any]) -> None:
+            self._ids[kind, name] = str(answer["id"])
+
+        return _Step(what=f"{kind} {name}", method="POST", path=path, body=body, undo=undo, made=made)
+
+    def _block(self, wanted: Wanted) -> _Step:
         slug, data = wanted.fields["block_type"], self._with_ids(wanted.fields["data"])
         type_id, schema_id = self._block_type(slug, wanted.once)
         body = {"name": wanted.name, "data": data, "block_type_id": type_id, "block_schema_id": schema_id}
         find = f"/block_types/slug/{slug}/block_documents/name/{wanted.name}"
         # of a saved block inside, what is in it comes back
         match: dict[str, Any] = {"data": data} if data == wanted.fields["data"] else {"block_schema_id": schema_id}
-        self._create("block", wanted.name, "/block_documents/", body, find, match)
+        return self._creation("block", wanted.name, "/block_documents/", lambda: body, find, match)
 
     def _block_type(self, slug: str, known: Mapping[str, Any]) -> tuple[str, str]:
         """Return the ids of a block type and of its schema of the version that is installed here."""
@@ -223,33 +258,47 @@ class _Writes:
             self._saved[reference] = found["id"]
         return self._saved[reference]
 
-    def _create_pool(self, wanted: Wanted) -> None:
+    def _pool(self, wanted: Wanted) -> _Step:
         template = wanted.once.get("base_job_template") or Pool(type=wanted.fields["type"]).template()
         changes = wanted.fields.get("base_job_template", {})
         body = {**wanted.fields, "name": wanted.name, "base_job_template": merge(template, changes)}
         key = quoted(wanted.name)
         match = {"description": wanted.fields["description"]}
-        self._create("work_pool", wanted.name, "/work_pools/", body, f"/work_pools/{key}", match, key)
+        return self._creation("work_pool", wanted.name, "/work_pools/", lambda: body, f"/work_pools/{key}", match, key)
 
-    def _create_deployment(self, wanted: Wanted) -> None:
-        flow, _, name = wanted.name.rpartition("/")
-        if flow not in self._flows:
-            self._flows[flow] = self._create("flow", flow, "/flows/", {"name": flow}, f"/flows/name/{quoted(flow)}", {})
-        body = {key: value for key, value in wanted.fields.items() if key != "schedule"}
-        body |= {"name": name, "flow_id": self._flows[flow], **wanted.once}
-        if wanted.fields["schedule"] is not None:  # without one it starts nothing by itself, and need not be paused
-            body["paused"] = True
-            body["schedules"] = [{"schedule": wanted.fields["schedule"], "active": True, "slug": SCHEDULE}]
+    def _new_flows(self, deployments: Iterable[Wanted]) -> list[_Step]:
+        """Return what creates the flows of new deployments that are not there yet."""
+        missing = dict.fromkeys(flow for each in deployments if (flow := _flow_of(each)) not in self._flows)
+        return [
+            self._creation("flow", flow, "/flows/", partial(dict, name=flow), f"/flows/name/{quoted(flow)}", {})
+            for flow in missing
+        ]
+
+    def _deployment(self, wanted: Wanted) -> _Step:
+        flow, name = _flow_of(wanted), wanted.name.rpartition("/")[2]
+        fields = {key: value for key, value in wanted.fields.items() if key != "schedule"} | {"name": name}
+
+        def body() -> dict[str, Any]:
+            own = {**fields, "flow_id": self._flows.get(flow) or self._ids["flow", flow], **wanted.once}
+            if (
+                wanted.fields["schedule"] is not None
+            ):  # without one it starts nothing by itself, so it need not be paused
+                own["paused"] = True
+                own["schedules"] = [{"schedule": wanted.fields["schedule"], "active": True, "slug": SCHEDULE}]
+            return own
+
         find = f"/deployments/name/{quoted(flow)}/{quoted(name)}"
-        match = {"version": body["version"], "entrypoint": body["entrypoint"]}
-        self._create("deployment", wanted.name, "/deployments/", body, find, match)
+        match = {"version": fields["version"], "entrypoint": fields["entrypoint"]}
+        return self._creation("deployment", wanted.name, "/deployments/", body, find, match)
 
-    def _unpause(self, wanted: Wanted) -> None:
+    def _unpausing(self, wanted: Wanted) -> _Step:
         path = f"/deployments/{self._ids['deployment', wanted.name]}"
         undo = {"method": "PATCH", "path": path, "body": {"paused": True}}
-        self._write(f"deployment {wanted.name}", "PATCH", path, {"paused": False}, undo)
+        return _Step(
+            what=f"deployment {wanted.name}", method="PATCH", path=path, body=lambda: {"paused": False}, undo=undo
+        )
 
-    def _update(self, existing: Existing, fields: Mapping[str, Any]) -> None:
+    def _update(self, existing: Existing, fields: Mapping[str, Any]) -> _Step:
         before = {name: existing.fields[name] for name in fields}
         if existing.kind == "block" and "data" in fields:
             fields, before = ({**each, "data": self._with_ids(each["data"])} for each in (fields, before))
@@ -257,20 +306,26 @@ class _Writes:
         merge = {"merge_existing_data": True} if existing.kind == "block" else {}
         path = f"{PATHS[existing.kind]}/{key}"
         undo = {"method": "PATCH", "path": path, "body": {**before, **merge}}
-        self._write(f"{existing.kind} {existing.name}", "PATCH", path, {**fields, **merge}, undo)
+        body = {**fields, **merge}
+        return _Step(what=f"{existing.kind} {existing.name}", method="PATCH", path=path, body=lambda: body, undo=undo)
 
-    def _update_deployment(self, existing: Existing, fields: Mapping[str, Any]) -> None:
+    def _deployment_updates(self, existing: Existing, fields: Mapping[str, Any]) -> Iterator[_Step]:
         own = {name: value for name, value in fields.items() if name != "schedule"}
         if own:
-            self._update(existing, own)
+            yield self._update(existing, own)
         schedule = fields.get("schedule")
         if schedule is None:
             return
         what, path = f"schedule of {existing.name}", f"/deployments/{existing.id}/schedules"
         if existing.schedule_id is None:
             undo = {"method": "DELETE", "kind": "schedule", "find": path, "match": {}, "delete": f"{path}/{{id}}"}
-            self._write(what, "POST", path, [{"schedule": schedule, "active": True, "slug": SCHEDULE}], undo)
+            new = [{"schedule": schedule, "active": True, "slug": SCHEDULE}]
+            yield _Step(what=what, method="POST", path=path, body=lambda: new, undo=undo)
         else:
             path = f"{path}/{existing.schedule_id}"
             undo = {"method": "PATCH", "path": path, "body": {"schedule": existing.fields["schedule"]}}
-            self._write(what, "PATCH", path, {"schedule": schedule}, undo)
+            yield _Step(what=what, method="PATCH", path=path, body=lambda: {"schedule": schedule}, undo=undo)
+
+
+def _flow_of(deployment: Wanted) -> str:
+    return deployment.name.rpartition("/")[0]

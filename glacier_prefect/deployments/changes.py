@@ -148,10 +148,12 @@ def _check_type(wanted: Wanted, existing: Existing) -> None:
 
 
 def _same_code(wanted: Wanted, owned: Owned | None) -> Wanted:
-    """A pipeline whose code is what was deployed stays at the commit that was deployed."""
+    """A pipeline whose code is what was deployed stays at the commit, archive or image that was deployed."""
     if wanted.kind != "deployment" or owned is None or owned.fields["version"] != wanted.fields["version"]:
         return wanted
     fields = {**wanted.fields, "pull_steps": owned.fields["pull_steps"]}
+    if (image := owned.fields.get("job_variables", {}).get("image")) is not None:
+        fields["job_variables"] = {**fields["job_variables"], "image": image}
     return Wanted(kind=wanted.kind, name=wanted.name, fields=fields, once=wanted.once)
 
 

@@ -12,11 +12,12 @@ import os
 import subprocess
 import sys
 import urllib.parse
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glacier_prefect.deployments.packages import LOCKS, STEPS, digest, install_steps
 from glacier_prefect.errors import ConfigurationError
@@ -24,8 +25,49 @@ from glacier_prefect.graph.references import is_user_code, referred
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.tasks import Task
 
+if TYPE_CHECKING:
+    from glacier_prefect.deployments.changes import Change
+    from glacier_prefect.deployments.state import State
 
-class LocalCode:
+
+class Code(ABC):
+    """How code reaches the worker."""
+
+    @abstractmethod
+    def pull_steps(self, pipeline: Pipeline) -> list[dict[str, Any]]:
+        """Return Prefect's pull steps."""
+
+    @abstractmethod
+    def identity(self, pipeline: Pipeline) -> dict[str, str]:
+        """Return what else makes a deployment another one: where the code comes from, and files beside the modules."""
+
+    def job_variables(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the job variables by which a run finds the code, as far as it is known where that is.
+
+        Args:
+            outputs: What Terraform knows of the infrastructure.
+        """
+        return {}
+
+
+class Delivery(Code):
+    """Code that a deploy brings to where workers find it."""
+
+    @abstractmethod
+    def deliver(self, changes: Sequence[Change], outputs: Mapping[str, Any]) -> bool:
+        """Bring code to where workers find it; return whether more is known of what is wanted now.
+
+        Args:
+            changes: What is going to be done in Prefect.
+            outputs: What Terraform knows of the infrastructure.
+        """
+
+    @abstractmethod
+    def tidy(self, state: State) -> None:
+        """Remove what no deployment and no record within reach names, after a deploy."""
+
+
+class LocalCode(Code):
     """`code = "local"`: the worker runs in the project's folder, on the same machine.
 
     Args:
@@ -35,19 +77,17 @@ class LocalCode:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def pull_steps(self) -> list[dict[str, Any]]:
-        """Return Prefect's pull steps."""
+    def pull_steps(self, pipeline: Pipeline) -> list[dict[str, Any]]:
         return [
             {f"{STEPS}.set_working_directory": {"directory": str(self.folder)}},
             *install_steps(self.folder),
         ]
 
-    def identity(self) -> dict[str, str]:
-        """Return what else makes a deployment another one: where the code comes from, and files beside the modules."""
+    def identity(self, pipeline: Pipeline) -> dict[str, str]:
         return {"code": "local", "folder": str(self.folder)}
 
 
-class GitCode:
+class GitCode(Code):
     """`code = "git"`: the worker clones the repository at the commit that was deployed.
 
     Args:
@@ -104,8 +144,7 @@ class GitCode:
             )
         return commit
 
-    def pull_steps(self) -> list[dict[str, Any]]:
-        """Return Prefect's pull steps."""
+    def pull_steps(self, pipeline: Pipeline) -> list[dict[str, Any]]:
         clone = {
             "id": "clone",
             "repository": self.repository,
@@ -120,15 +159,16 @@ class GitCode:
             *install_steps(self.folder),
         ]
 
-    def identity(self) -> dict[str, str]:
-        """Return what else makes a deployment another one: where the code comes from, and files beside the modules.
+    def identity(self, pipeline: Pipeline) -> dict[str, str]:
+        return {"code": "git", "repository": self.repository, "files": self._others}
 
-        Of files that are not Python nobody knows who reads them; each counts for every pipeline, so that none is left
-        at an older commit.
+    @cached_property
+    def _others(self) -> str:
+        """A hash of the files that are not Python. Nobody knows who reads them; each counts for every pipeline, so that
+        none is left at an older commit.
         """
         listed = self._git("ls-files", "--stage", "--", ".").splitlines()
-        others = [line for line in listed if not line.endswith((".py", ".md"))]
-        return {"code": "git", "repository": self.repository, "files": digest("\n".join(others).encode())}
+        return digest("\n".join(line for line in listed if not line.endswith((".py", ".md"))).encode())
 
     def _git(self, *words: str) -> str:
         try:

@@ -6,21 +6,27 @@ What drives Terraform is passed in; None leaves infrastructure alone.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from glacier_prefect.deployments.actual import Actual, read_actual
 from glacier_prefect.deployments.api import PAGE, Api
 from glacier_prefect.deployments.apply import apply
 from glacier_prefect.deployments.change_set import change_set, differences
 from glacier_prefect.deployments.changes import Change, compare
+from glacier_prefect.deployments.code import Delivery
 from glacier_prefect.deployments.desired import Wanted
 from glacier_prefect.deployments.recovery import is_used, recover
 from glacier_prefect.deployments.state import Owned, Record, State
-from glacier_prefect.errors import DataLossRefused, DeployRefused, PlanChanged
+from glacier_prefect.errors import DataLossRefused, DeployRefused, PlanChanged, StateLocked
 from glacier_prefect.terraform_plan import Output, Plan, data_loss
 
+if TYPE_CHECKING:
+    from glacier_prefect.deployments.code_bucket import BucketCode
+
+CANCEL_SECONDS = 60
 Desired = Callable[[Mapping[str, Any]], Sequence[Wanted]]
 
 
@@ -32,6 +38,9 @@ class Infrastructure(Protocol):
 
     def apply(self, plan: Plan, *, allow_data_loss: bool = False) -> tuple[str, ...]:
         """Do a plan."""
+
+    def unlock(self, locked: StateLocked) -> None:
+        """Take away the lock of a Terraform that runs no more."""
 
     def output(self) -> dict[str, Output]:
         """Return the outputs."""
@@ -104,11 +113,12 @@ def plan(
     desired: Desired,
     infrastructure: Infrastructure | None = None,
     options: Options | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> Planned:
-    """Return what a deploy would do; nothing is changed."""
-    saved = infrastructure.plan() if infrastructure is not None else None
+    """Return what a deploy would do; nothing is changed. Its arguments are those of `deploy`."""
+    saved = _saved_plan(state, infrastructure)
     try:
-        outputs = _planned_outputs(saved) if saved is not None else {}
+        outputs = _planned_outputs(saved) if saved is not None else known or {}
         changes, actual, record = _compared(api, state, desired(outputs), options or Options())
     except BaseException:
         if saved is not None:
@@ -132,6 +142,8 @@ def deploy(
     infrastructure: Infrastructure | None = None,
     options: Options | None = None,
     confirm: Callable[[Planned], bool] = lambda planned: True,
+    delivery: Delivery | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> Planned | None:
     """Bring Prefect and the infrastructure to what is wanted; return what was done, None if it was not confirmed.
 
@@ -139,16 +151,18 @@ def deploy(
 
     Args:
         api: Prefect's API.
-        state: The environment's folder.
+        state: The environment's records and journal.
         desired: What is wanted in Prefect, from Terraform's outputs.
         infrastructure: What drives Terraform.
         options: What it may do.
         confirm: Asked with what is going to be done, if anything is.
+        delivery: What brings code to where workers find it, before Prefect is told of it.
+        known: Terraform's outputs, if infrastructure is left alone.
     """
     options = options or Options()
-    with state.locked():
+    with _locked(api, state):
         recovered = recover(api, state)
-        planned = replace(plan(api, state, desired, infrastructure, options), recovered=recovered)
+        planned = replace(plan(api, state, desired, infrastructure, options, known), recovered=recovered)
         with contextlib.closing(planned):
             if not planned.has_changes:
                 state.agree(None)
@@ -163,20 +177,29 @@ def deploy(
             with contextlib.ExitStack() as notes:
                 if infrastructure is not None and saved is not None and saved.has_changes:
                     with _noting("Nothing was changed in Prefect."):
+                        state.kept.check()
                         infrastructure.apply(saved, allow_data_loss=options.allow_data_loss)
                     far = "The infrastructure is changed already and stays so; the next deploy goes on from there."
                     notes.enter_context(_noting(far))
                     planned = replace(planned, outputs=outputs_of(infrastructure))
                     changes, _, _ = _compared(api, state, desired(planned.outputs), options)
+                if delivery is not None and delivery.deliver(changes, planned.outputs):
+                    changes, _, _ = _compared(api, state, desired(planned.outputs), options)
                 kept = () if options.prune else _left(planned.record, changes)
                 apply(api, state, changes, planned.record, planned.flows, "deploy", kept)
                 planned = replace(planned, made=state.record())
             state.agree(None)
+            if delivery is not None:
+                delivery.tidy(state)
             return planned
 
 
 def rollback(
-    api: Api, state: State, to: int, confirm: Callable[[Planned], bool] = lambda planned: True
+    api: Api,
+    state: State,
+    to: int,
+    confirm: Callable[[Planned], bool] = lambda planned: True,
+    archives: BucketCode | None = None,
 ) -> Planned | None:
     """Point deployments back to what record `to` says: code, job variables, schedule, parameters.
 
@@ -185,13 +208,16 @@ def rollback(
 
     Args:
         api: Prefect's API.
-        state: The environment's folder.
+        state: The environment's records and journal.
         to: Number of the record.
         confirm: Asked with what is going to be done, if anything is.
+        archives: Archives of code, which its records may name.
     """
-    with state.locked():
+    with _locked(api, state):
         recovered = recover(api, state)
         record, old = state.record(), state.record(to)
+        if archives is not None:
+            archives.check(old)
         wanted = [
             Wanted(kind=each.kind, name=each.name, fields=each.fields)
             for each in old.objects
@@ -220,22 +246,26 @@ def destroy(
     allow_data_loss: bool = False,
     purge_history: bool = False,
     confirm: Callable[[Planned], bool] = lambda planned: True,
+    archives: BucketCode | None = None,
+    discard: Callable[[], object] | None = None,
 ) -> Planned | None:
     """Delete what Glacier made in Prefect, then the infrastructure; flows and run history are kept.
 
     Args:
         api: Prefect's API.
-        state: The environment's folder.
+        state: The environment's records and journal.
         infrastructure: What drives Terraform.
         allow_data_loss: Destroy what holds data.
         purge_history: Delete the runs of these deployments too, and their flows if nobody else uses them.
         confirm: Asked with what is going to be done.
+        archives: Archives of code, which go too.
+        discard: Removes what the deployments' runs have written; these are cancelled first.
 
     Raises:
         DataLossRefused: It would destroy data. Nothing was changed.
         DeployRefused: Someone else's deployments use the work pool. Nothing was changed.
     """
-    with state.locked():
+    with _locked(api, state):
         recovered = recover(api, state)
         record = state.record()
         actual = read_actual(api, names_in(record))
@@ -246,7 +276,7 @@ def destroy(
             if each.kind == kind and (existing := actual.objects.get((kind, each.name))) and existing.id == each.id
         ]
         _check_others(api, changes)
-        saved = infrastructure.plan(destroy=True) if infrastructure is not None else None
+        saved = _saved_plan(state, infrastructure, destroy=True)
         planned = Planned(
             changes=changes, infrastructure=saved, api=api.url, flows=actual.flows, record=record, recovered=recovered
         )
@@ -254,16 +284,50 @@ def destroy(
             _check_data(saved, allow_data_loss)
             if not confirm(planned):
                 return None
+            if discard is not None:
+                _cancel_runs(api, changes)
             if purge_history:
                 _purge_runs(api, changes)  # while it is known whose they are
             apply(api, state, changes, record, actual.flows, "destroy")
             if purge_history:
                 _purge_flows(api, changes, actual.flows)
+            if archives is not None:
+                archives.forget(state)
             if infrastructure is not None and saved is not None:
                 with _noting("In Prefect all is deleted; `glacier destroy` again goes on with the infrastructure."):
+                    state.kept.check()
                     infrastructure.apply(saved, allow_data_loss=allow_data_loss)
+            if discard is not None:
+                discard()  # while the record says where
             state.forget()
             return planned
+
+
+@contextlib.contextmanager
+def _locked(api: Api, state: State) -> Iterator[None]:
+    """Hold the environment's lock, and write nothing to Prefect once it is no longer held."""
+    with state.locked():
+        before, api.guard = api.guard, state.kept.check
+        try:
+            yield
+        finally:
+            api.guard = before
+
+
+def _saved_plan(state: State, infrastructure: Infrastructure | None, *, destroy: bool = False) -> Plan | None:
+    """Return Terraform's plan; what a killed deploy left locked is unlocked first."""
+    if infrastructure is None:
+        return None
+    try:
+        saved = infrastructure.plan(destroy=destroy)
+    except StateLocked as locked:
+        if not state.is_held or not state.kept.was_left_behind(locked):
+            raise
+        infrastructure.unlock(locked)
+        saved = infrastructure.plan(destroy=destroy)
+    if state.is_held:
+        state.kept.unlocked()
+    return saved
 
 
 @contextlib.contextmanager
@@ -351,6 +415,26 @@ def _check_others(api: Api, deletions: Iterable[Change]) -> None:
                 f"Deployments that Glacier did not make use the work pool {pool!r}: {', '.join(others)}. Nothing was "
                 "changed.\nHint: move them to another pool."
             )
+
+
+def _cancel_runs(api: Api, changes: Iterable[Change]) -> None:
+    """Cancel the runs of deployments, and wait until they have ended; not forever, as a worker that is gone cancels
+    nothing.
+    """
+    ids = [each.existing.id for each in changes if each.kind == "deployment" and each.existing]
+    active = {
+        "flow_runs": {
+            "deployment_id": {"any_": ids},
+            "state": {"type": {"any_": ["PENDING", "RUNNING", "PAUSED", "CANCELLING"]}},
+        },
+        "limit": PAGE,
+    }
+    until = time.monotonic() + CANCEL_SECONDS
+    while ids and (runs := api.read("POST", "/flow_runs/filter", active)) and time.monotonic() < until:
+        for run in runs:
+            if run["state_type"] != "CANCELLING":
+                api.write("POST", f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}})
+        time.sleep(1)
 
 
 def _purge_runs(api: Api, changes: Iterable[Change]) -> None:

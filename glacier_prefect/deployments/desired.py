@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from glacier_prefect.blocks import Block
-from glacier_prefect.deployments.code import GitCode, LocalCode, code_hash
-from glacier_prefect.errors import ConfigurationError, NameTakenError, NotAvailableError
+from glacier_prefect.deployments.code import Code, Delivery, GitCode, LocalCode, code_hash
+from glacier_prefect.deployments.previews import VARIABLE, places
+from glacier_prefect.environments import PREVIEW_IDENTITY
+from glacier_prefect.errors import ConfigurationError, NameTakenError
+from glacier_prefect.executors.base import DEPLOYED
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.pools import Pool
 from glacier_prefect.providers.base import exchange_location, location_provider
@@ -32,11 +35,13 @@ class Target:
         project: The project's name.
         env: The environment's name.
         folder: The project's folder; entrypoints are relative to it.
-        code: How code reaches the worker: "local" or "git".
+        code: How code reaches the worker: "local" or "git", or by `delivery`.
         git: Where the worker clones from, None for the remote `origin`.
+        delivery: What brings code to where workers find it; None if nothing has to.
         pool: The work pool.
         exchange: Where runs leave results and frames for other machines; a pipeline's first bucket if None.
         settings: The environment's settings; other ones make each deployment another one.
+        preview: Name of the preview of the environment that they are; None for the environment itself.
     """
 
     project: str
@@ -44,13 +49,16 @@ class Target:
     folder: Path
     code: str = "local"
     git: str | None = None
+    delivery: Delivery | None = None
     pool: Pool = field(default_factory=Pool)
     exchange: Location | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    preview: str | None = None
 
     def name(self, what: str) -> str:
         """Return the name of a block; blocks have no tags that could say whose they are."""
-        return re.sub(r"[^a-z0-9]+", "-", f"glacier-{self.project}-{self.env}-{what}".lower()).strip("-")
+        whose = f"{self.env}-{self.preview}" if self.preview else self.env
+        return re.sub(r"[^a-z0-9]+", "-", f"glacier-{self.project}-{whose}-{what}".lower()).strip("-")
 
     @property
     def pool_name(self) -> str:
@@ -58,9 +66,10 @@ class Target:
         return f"glacier-{self.project}-{self.env}-pool"
 
     @property
-    def tags(self) -> tuple[str, str]:
+    def tags(self) -> tuple[str, ...]:
         """The tags of all its deployments."""
-        return f"glacier:project={self.project}", f"glacier:env={self.env}"
+        preview = (f"glacier:preview={self.preview}",) if self.preview else ()
+        return f"glacier:project={self.project}", f"glacier:env={self.env}", *preview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +114,10 @@ def desired(pipelines: Iterable[Pipeline], target: Target, outputs: Mapping[str,
                 "Hint: a deployment is named after its pipeline; give one another name."
             )
     found = [*_blocks(pipelines, target)]
-    found.append(pool)
+    if target.preview is None:  # else it is the environment's, as its infrastructure is
+        found.append(pool)
     code = _code(target, pool.fields["type"])
-    steps, identity = code.pull_steps(), code.identity()
-    found += [_deployment(each, target, pool.name, outputs, steps, identity) for _, each in sorted(known.items())]
+    found += [_deployment(each, target, pool.name, outputs, code) for _, each in sorted(known.items())]
     return found
 
 
@@ -134,26 +143,34 @@ def _pool(target: Target, outputs: Mapping[str, Any]) -> Wanted:
     )
 
 
-def _code(target: Target, pool: str) -> LocalCode | GitCode:
+def _code(target: Target, pool: str) -> Code:
+    if target.code == "image" and pool == "process":
+        raise ConfigurationError(
+            "code = \"image\" means that a run starts from an image, and those of a work pool 'process' start none.\n"
+            'Hint: code = "local", "git" or "bucket".'
+        )
+    if target.delivery is not None:
+        return target.delivery
     if target.code == "local":
         if pool != "process":
             raise ConfigurationError(
                 f'code = "local" means that the worker has the project\'s folder, and runs of a work pool {pool!r} are '
-                'elsewhere.\nHint: code = "git".'
+                'elsewhere.\nHint: code = "git", "bucket" or "image".'
             )
         return LocalCode(target.folder)
-    if target.code == "git":
-        return GitCode(target.folder, target.git)
-    raise NotAvailableError(
-        f'code = "{target.code}" is not available in this version of Glacier.\nHint: use "local" or "git".'
-    )
+    if target.code != "git":
+        raise ConfigurationError(
+            f'code = "{target.code}" needs an environment in a cloud.\nHint: code = "local" or "git".'
+        )
+    return GitCode(target.folder, target.git)
 
 
 def _blocks(pipelines: Iterable[Pipeline], target: Target) -> Iterable[Wanted]:
     found: dict[str, tuple[str, Block]] = {}
     listed = [results_block(each, target) for each in pipelines]
     wanted = [(each[0], each[0], each[1]) for each in listed if each is not None]
-    for location in (each for pipeline in pipelines for each in pipeline.graph.locations):
+    buckets = pipelines if target.preview is None else ()  # those of a preview are the environment's
+    for location in (each for pipeline in buckets for each in pipeline.graph.locations):
         if (made := location_provider(location).resolved().storage(location.bucket)) is not None:
             wanted.append((target.name(location.full_bucket), location.full_bucket, made))
     for name, bucket, block in wanted:
@@ -183,7 +200,8 @@ def results_block(pipeline: Pipeline, target: Target) -> tuple[str, Block] | Non
     if place is None:
         return None
     location, base = place
-    block = location_provider(location).resolved().storage(location.bucket, f"{base}.glacier/results/{pipeline.name}")
+    folder = f"{location.within}/{base}".lstrip("/")
+    block = location_provider(location).resolved().storage(location.bucket, f"{folder}.glacier/results/{pipeline.name}")
     return None if block is None else (target.name(f"results-{pipeline.name}"), block)
 
 
@@ -192,8 +210,7 @@ def _deployment(
     target: Target,
     pool: str,
     outputs: Mapping[str, Any],
-    steps: list[dict[str, Any]],
-    identity: Mapping[str, Any],
+    code: Code,
 ) -> Wanted:
     variable = pipeline.require_variable("deployed")
     assert pipeline.file is not None
@@ -202,18 +219,23 @@ def _deployment(
         raise ConfigurationError(
             f"Pipeline {pipeline.name!r} is in {file}, outside of the project's folder {target.folder}."
         )
-    common, own = outputs.get("job_variables", {}), outputs.get("pipeline_job_variables", {}).get(pipeline.name, {})
+    who = PREVIEW_IDENTITY if target.preview else pipeline.name
+    common, own = outputs.get("job_variables", {}), outputs.get("pipeline_job_variables", {}).get(who, {})
     variables = {**common, **own, "env": {**common.get("env", {}), **own.get("env", {})}}
     ours = {"GLACIER_ENV": target.env, "GLACIER_PROJECT": target.project}
+    if target.preview:
+        ours |= {"GLACIER_PREVIEW": target.preview, VARIABLE: places(pipeline.graph.locations, target.exchange)}
+    if made := outputs.get("executors", {}).get(who):
+        ours[DEPLOYED] = json.dumps(made, sort_keys=True)
     if (results := results_block(pipeline, target)) is not None:
         ours["PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"] = f"{results[1].kind.slug}/{results[0]}"
     variables["env"] |= ours
     schedule = None
-    if pipeline.schedule is not None:
+    if pipeline.schedule is not None and not target.preview:  # a preview runs when somebody wants it
         schedule = {"cron": pipeline.schedule, "timezone": pipeline.timezone}
     fields = {
         "entrypoint": f"{file.relative_to(target.folder).as_posix()}:{variable}.flow",
-        "pull_steps": steps,
+        "pull_steps": code.pull_steps(pipeline),
         "parameter_openapi_schema": pipeline.flow.parameters.model_dump_for_openapi(),
         "enforce_parameter_schema": True,
         "tags": sorted({*pipeline.tags, *target.tags}),
@@ -222,7 +244,8 @@ def _deployment(
         "job_variables": variables,
         "schedule": schedule,
     }
-    also = {**identity, "settings": dict(target.settings), "job_variables": variables, "pool": pool}
+    also = {**code.identity(pipeline), "settings": dict(target.settings), "job_variables": variables, "pool": pool}
     fields["version"] = code_hash(pipeline, target.folder, also)
+    fields["job_variables"] = {**variables, **code.job_variables(outputs)}  # which follow from the code
     plain = json.loads(json.dumps(fields))  # what comes back from Prefect and from the record
-    return Wanted(kind="deployment", name=f"{pipeline.name}/{target.env}", fields=plain)
+    return Wanted(kind="deployment", name=f"{pipeline.name}/{target.preview or target.env}", fields=plain)

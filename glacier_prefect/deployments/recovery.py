@@ -24,7 +24,7 @@ def recover(api: Api, state: State) -> str | None:
 
     Args:
         api: Prefect's API.
-        state: The environment's folder, locked.
+        state: The environment's records and journal, locked.
     """
     entries = state.journal.entries()
     if not entries:
@@ -44,13 +44,13 @@ def undo(api: Api, state: State) -> list[str]:
 
     Args:
         api: Prefect's API.
-        state: The environment's folder, locked.
+        state: The environment's records and journal, locked.
     """
     problems = []
     entries = state.journal.entries()
     ids = created(entries)
-    refused = {each["number"] for each in entries if each["event"] == "refused"}
-    intended = [each for each in entries if each["event"] == "intend" and each["number"] not in refused]
+    undone = {each["number"] for each in entries if each["event"] == "undone"}
+    intended = [each for each in entries if each["event"] == "intend" and each["number"] not in undone]
     for each in reversed(intended):
         step = each["undo"]
         try:

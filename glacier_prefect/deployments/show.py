@@ -19,6 +19,7 @@ SIGNS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+"}
 WORDS = {"create": "to create", "update": "to change", "replace": "to replace", "delete": "to delete"}
 WIDTH = 70  # letters of a value that are shown
 LOSES = " (holds data, needs --allow-data-loss)"
+RED, PLAIN = "\x1b[31m", "\x1b[0m"
 
 
 def tree(planned: Planned, project: str, env: str) -> dict[str, Any]:
@@ -62,8 +63,13 @@ def tree(planned: Planned, project: str, env: str) -> dict[str, Any]:
     }
 
 
-def as_text(shown: Mapping[str, Any]) -> str:
-    """Return a tree as text."""
+def as_text(shown: Mapping[str, Any], *, color: bool = False) -> str:
+    """Return a tree as text, what loses data first.
+
+    Args:
+        shown: The tree.
+        color: Whether replacements, and deletions of data, are red.
+    """
     lines = [shown["recovered"]] if shown["recovered"] else []
     lines += [f"not as shown before: {each}" for each in shown["drift"]]
     lines += [f"{shown['project']}, {shown['environment']}: {summary(shown)}"]
@@ -74,13 +80,14 @@ def as_text(shown: Mapping[str, Any]) -> str:
         for at, (row, details) in enumerate(rows):
             stem = "   " if last else "│  "
             end = at == len(rows) - 1
-            lines.append(f"{stem}{'└─' if end else '├─'} {row}")
+            red = color and (row.endswith(LOSES) or row.startswith(SIGNS["replace"]))
+            lines.append(f"{stem}{'└─' if end else '├─'} {f'{RED}{row}{PLAIN}' if red else row}")
             lines += [f"{stem}{'   ' if end else '│  '}    {detail}" for detail in details]
     return "\n".join(lines)
 
 
 def as_markdown(shown: Mapping[str, Any]) -> str:
-    """Return a tree as Markdown, for a comment or a job's summary."""
+    """Return a tree as Markdown, for a comment or a job's summary: what loses data first, and red as a diff is."""
     lines = [f"### {shown['project']}, {shown['environment']}: {summary(shown)}"]
     for title, rows in _branches(shown):
         if rows:
@@ -118,7 +125,7 @@ def _drifted(changed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _branches(shown: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
-    infrastructure = list(_of_infrastructure(shown["infrastructure"]))
+    infrastructure = sorted(_of_infrastructure(shown["infrastructure"]), key=lambda row: not row[0].endswith(LOSES))
     prefect: list[tuple[str, list[str]]] = []
     for each in shown["prefect"]:
         if each["action"] == "keep" and not each["adopted"]:

@@ -1,22 +1,11 @@
-"""What Glacier keeps on disk about the deployments of one environment: records, a lock, and the journal. Knows nothing
-of Prefect.
-
-    <folder>/history/<n>.json   what Glacier made, with Prefect's ids; the highest number is the present one
-    <folder>/journal.jsonl      each write, noted before and after it is made; gone when a deploy has ended
-    <folder>/agreed             the digest of the plan that a deploy carries out; gone when it has ended well
-    <folder>/lock               held while a deploy runs
+"""What Glacier knows of the deployments of one environment: records, a lock, and the journal. Knows nothing of Prefect,
+nor of where they are kept.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import getpass
 import json
-import os
-import socket
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -24,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from glacier_prefect.deployments.journal import Journal
-from glacier_prefect.disk import naming, sync_folder
-from glacier_prefect.errors import ConfigurationError, DeployLocked, UsageError
+from glacier_prefect.deployments.kept import Kept, KeptFolder
+from glacier_prefect.errors import ConfigurationError, DeployLocked, GlacierError, UsageError
 
 VERSION = 1
 
@@ -74,20 +63,27 @@ NOTHING = Record(number=0, deploy="", command="", objects=(), time="")
 
 
 class State:
-    """The folder of one environment.
+    """Records, lock and journal of one environment.
 
     Args:
-        folder: `.glacier/<environment>`.
+        kept: Where they are kept; a folder if it is a path.
+        before: Where records were kept until they moved; they are read from there until the first is written here.
+
+    Attributes:
+        kept: Where they are kept.
+        journal: That of a deploy that runs or was killed.
+        is_held: Whether this holds the lock.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.journal = Journal(folder / "journal.jsonl")
-        self._held = False
+    def __init__(self, kept: Kept | Path, before: Kept | None = None) -> None:
+        self.kept = KeptFolder(kept) if isinstance(kept, Path) else kept
+        self.journal = Journal(self.kept)
+        self.is_held = False
+        self._before = before
 
     def numbers(self) -> list[int]:
         """Return the numbers of all records, oldest first."""
-        return sorted(int(file.stem) for file in (self.folder / "history").glob("*.json") if file.stem.isdecimal())
+        return self._found()[1]
 
     def record(self, number: int | None = None) -> Record:
         """Return the record of that number, the present one if None.
@@ -96,7 +92,7 @@ class State:
             UsageError: There is none of that number.
             ConfigurationError: It cannot be read.
         """
-        numbers = self.numbers()
+        kept, numbers = self._found()
         if number is None:
             if not numbers:
                 return NOTHING
@@ -104,66 +100,55 @@ class State:
         if number not in numbers:
             known = f"there are {numbers[0]} to {numbers[-1]}" if numbers else "nothing was deployed yet"
             raise UsageError(f"There is no record {number}: {known}.")
-        file = self.folder / "history" / f"{number}.json"
+        name = kept.name(number)
         try:
-            document = json.loads(file.read_text(encoding="utf-8"))
+            document = json.loads(kept.read(number))
             if document["version"] != VERSION:
                 raise ConfigurationError(
-                    f"{file} has version {document['version']}; this Glacier reads {VERSION}.\n"
+                    f"{name} has version {document['version']}; this Glacier reads {VERSION}.\n"
                     "Hint: use the Glacier that deployed last, or a newer one."
                 )
-            values = {name: document[name] for name in ("number", "deploy", "command", "time")}
+            values = {key: document[key] for key in ("number", "deploy", "command", "time")}
             return Record(objects=tuple(Owned(**each) for each in document["objects"]), **values)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, ConfigurationError):
+            if isinstance(error, GlacierError):
                 raise
             raise ConfigurationError(
-                f"The deploy record {file} cannot be read: {type(error).__name__}: {error}\n"
-                "Hint: restore that file; without it Glacier does not know what it made."
+                f"The deploy record {name} cannot be read: {type(error).__name__}: {error}\n"
+                "Hint: restore it; without it Glacier does not know what it made."
             ) from error
 
     def write(self, record: Record) -> None:
-        """Write a record; it is there as a whole or not at all."""
-        document = {"version": VERSION, **asdict(record)}
-        file = self.folder / "history" / f"{record.number}.json"
-        with naming(file):
-            self._write(file, document)
+        """Write a record; it is there as a whole or not at all.
 
-    def _write(self, file: Path, document: Mapping[str, Any]) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, made = tempfile.mkstemp(dir=file.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as temporary:
-                json.dump(document, temporary, indent=1, sort_keys=True)
-                temporary.flush()
-                os.fsync(temporary.fileno())
-            os.replace(made, file)
-        except BaseException:
-            Path(made).unlink(missing_ok=True)
-            raise
-        sync_folder(file.parent)
+        Raises:
+            DeployLocked: Another deploy has written one of that number.
+        """
+        kept, numbers = self._found()
+        if kept is not self.kept:
+            for number in reversed(numbers):  # the present one first, lest an older one is taken for it
+                self.kept.create(number, kept.read(number))
+        document = {"version": VERSION, **asdict(record)}
+        if not self.kept.create(record.number, json.dumps(document, indent=1, sort_keys=True).encode()):
+            raise DeployLocked(
+                f"There is a record {record.number} already: another deploy of this environment has written it.\n"
+                "Hint: deploy again."
+            )
 
     def agreed(self) -> str | None:
         """Return the digest of the plan that a deploy began to carry out and did not finish, None if there is none."""
-        try:
-            return str(json.loads((self.folder / "agreed").read_text(encoding="utf-8"))["digest"])
-        except FileNotFoundError:
-            return None
+        return self.kept.agreed()
 
     def agree(self, digest: str | None) -> None:
         """Note which plan a deploy carries out, or that it is done."""
-        if digest is not None:
-            self._write(self.folder / "agreed", {"digest": digest})
-        else:
-            (self.folder / "agreed").unlink(missing_ok=True)
+        self.kept.agree(digest)
 
     def forget(self) -> None:
         """Remove all records; the lock goes when it is given back."""
-        self.agree(None)
-        for number in self.numbers():
-            (self.folder / "history" / f"{number}.json").unlink()
-        with contextlib.suppress(OSError):
-            (self.folder / "history").rmdir()
+        self.kept.agree(None)
+        for each in (self.kept, self._before):
+            if each is not None:
+                each.forget()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -172,47 +157,19 @@ class State:
         Raises:
             DeployLocked: Another deploy holds it.
         """
-        if self._held:
+        if self.is_held:
             yield
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "lock"
-        while True:
-            file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  it is closed below; leaving it open keeps the lock
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                who = file.read().strip() or "another process"
-                file.close()
-                raise DeployLocked(
-                    f"{who} is deploying this environment. Nothing was done.\n"
-                    "Hint: wait until that is finished; a process that is gone holds nothing."
-                ) from None
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                break
-            file.close()  # whoever held it has removed the file meanwhile
-        with file:
-            command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]])
-            since = datetime.now(UTC).isoformat(" ", "seconds")
-            who = f"{_user()} on {socket.gethostname()}, process {os.getpid()} ({command}), since {since},"
-            with contextlib.suppress(OSError):  # on a full disk nobody can be told, but the lock holds
-                os.truncate(path, 0)
-                os.write(file.fileno(), who.encode())
-            self._held = True
+        with self.kept.locked():
+            self.is_held = True
             try:
                 yield
             finally:
-                self._held = False
-                if not self.numbers() and not self.journal.exists():
-                    path.unlink(missing_ok=True)
-                    with contextlib.suppress(OSError):
-                        self.folder.rmdir()
-                        self.folder.parent.rmdir()
+                self.is_held = False
 
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in containers
-        return f"user {os.getuid()}"
+    def _found(self) -> tuple[Kept, list[int]]:
+        """Return where the records are, and their numbers."""
+        numbers = self.kept.numbers()
+        if not numbers and self._before is not None and (old := self._before.numbers()):
+            return self._before, old
+        return self.kept, numbers

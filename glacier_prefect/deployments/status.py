@@ -13,12 +13,18 @@ from glacier_prefect.deployments.desired import Wanted
 from glacier_prefect.deployments.state import Owned, Record, State
 
 
-def status(api: Api, state: State, desired: Desired, infrastructure: Infrastructure | None = None) -> dict[str, Any]:
+def status(
+    api: Api,
+    state: State,
+    desired: Desired,
+    infrastructure: Infrastructure | None = None,
+    known: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return three kinds of drift as plain data: code that is newer than what is deployed, objects in Prefect that
-    someone changed, and infrastructure that someone changed.
+    someone changed, and infrastructure that someone changed. Its arguments are those of `deploying.deploy`.
     """
     record = state.record()
-    wanted = {(each.kind, each.name): each for each in desired(outputs_of(infrastructure))}
+    wanted = {(each.kind, each.name): each for each in desired(known or outputs_of(infrastructure))}
     actual = read_actual(api, {*wanted, *names_in(record)})
     recorded = {(each.kind, each.name): each for each in record.objects}
     newer = [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dis
 import inspect
+import json
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +19,9 @@ from glacier_prefect.errors import OptionError, TravelError
 
 if TYPE_CHECKING:
     from glacier_prefect.modules import ModuleCall
+
+DEPLOYED = "GLACIER_EXECUTORS"
+"""Variable with what infrastructure made for the executors of a deployment, as JSON: settings by name of executor."""
 
 
 def call(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
@@ -163,6 +168,15 @@ class Executor(ABC):
         given: frozenset[str] = vars(self)["_given"]
         further = {key: value for key, value in settings.items() if key not in given}
         return replace(self, **further) if further else self
+
+    @property
+    def deployed(self) -> Mapping[str, Any]:
+        """Settings that this deployment's infrastructure has for executors of this name; empty in any other run.
+
+        They are outputs of the modules that `modules` asks for. What code or the environment says beats them.
+        """
+        found: Mapping[str, Any] = json.loads(os.environ.get(DEPLOYED) or "{}").get(self.name, {})
+        return found
 
     def check(self, function: Callable[..., Any], where: str) -> None:
         """Raise `OptionError` for a function that this executor would ignore a part of, or cannot run.

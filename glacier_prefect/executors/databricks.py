@@ -205,9 +205,7 @@ class DatabricksExecutor(RemoteExecutor):
             task["notebook_task"] = {"notebook_path": self.notebook_path, "base_parameters": dict(work.inputs)}
         else:
             place = self._new_place(workspace, work)
-            frames = (each for each in frame_parameters(work.function) if each in work.inputs)
-            engines = dict.fromkeys((*frames, *session_parameters(work.function)), SPARK)
-            parcel.send(place, work.function, work.inputs, engines)
+            parcel.send(place, work.function, work.inputs, self._engines(work))
             arguments = [place.uri(""), f"{sys.version_info.major}.{sys.version_info.minor}"]
             task["spark_python_task"] = {"python_file": workspace.entry(), "parameters": arguments}
         return workspace.submit(self._on_compute(body, task))
@@ -241,6 +239,11 @@ class DatabricksExecutor(RemoteExecutor):
             return None
         runs = self._workspace().active_runs()
         return next((str(each["run_id"]) for each in runs if str(each.get("run_name")).endswith(token)), None)
+
+    def _engines(self, work: Work) -> dict[str, str]:
+        """Return which parameters take Spark's DataFrames, or its session."""
+        frames = (each for each in frame_parameters(work.function) if each in work.inputs)
+        return dict.fromkeys((*frames, *session_parameters(work.function)), SPARK)
 
     def _workspace(self) -> Workspace:
         return connected(self._access, _where())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from glacier_prefect import run_context
+from glacier_prefect.credentials.azure import AzureCredentials
 from glacier_prefect.credentials.base import required
 from glacier_prefect.credentials.redaction import hidden, reveal
 from glacier_prefect.errors import ConfigurationError, NotAvailableError, RemoteUnreachable
@@ -20,7 +21,8 @@ from glacier_prefect.errors import ConfigurationError, NotAvailableError, Remote
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
 
-PREFIXES = ("DATABRICKS_", "ARM_", "GOOGLE_")
+PREFIXES = ("DATABRICKS_", "ARM_", "AZURE_", "GOOGLE_", "IDENTITY_")
+SCOPE = "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d/.default"  # Databricks' application in every tenant of Entra
 SECRETS = ("token", "client_secret", "azure_client_secret", "password", "google_credentials")
 
 
@@ -32,11 +34,13 @@ class Access:
         host: The workspace's address; None for what Databricks' SDK finds.
         profile: Profile of `.databrickscfg`.
         credentials_block: Name of a Prefect block of prefect-databricks.
+        entra: Credentials of Azure, whose identity is one of the workspace's too; in place of what the SDK finds.
     """
 
     host: str | None = None
     profile: str | None = None
     credentials_block: str | None = None
+    entra: AzureCredentials | None = None
 
     def key(self) -> tuple[Any, ...]:
         """Return what decides which credentials are found: itself, and the variables that Databricks' SDK reads."""
@@ -64,6 +68,8 @@ class Access:
                 "Hint: pip install 'glacier-prefect[databricks]'"
             ) from None
         settings = {"host": self.host, "profile": self.profile, **block}
+        if self.entra is not None:
+            settings["credentials_strategy"] = _entra(self.entra.identity())
         try:
             return _client({name: value for name, value in settings.items() if value is not None})
         except ValueError as error:  # of which the SDK makes many, all with words for whoever configures it
@@ -92,6 +98,19 @@ def _client(settings: Mapping[str, Any]) -> WorkspaceClient:
     for name in SECRETS:
         reveal(str(getattr(config, name, None) or ""))
     return WorkspaceClient(config=config)
+
+
+def _entra(identity: Any) -> Any:
+    """Return what gives the SDK the tokens of an identity of Azure, which caches and renews them."""
+    from databricks.sdk.credentials_provider import credentials_strategy
+
+    def headers() -> dict[str, str]:
+        token = str(identity.get_token(SCOPE).token)
+        reveal(token)
+        return {"Authorization": f"Bearer {token}"}
+
+    made: Any = credentials_strategy("azure-identity", ["host"])
+    return made(lambda _: headers)
 
 
 def _of_block(name: str) -> dict[str, Any]:

@@ -6,25 +6,26 @@ Imports neither PySpark nor a cloud's package.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from glacier_prefect import run_context
 from glacier_prefect.credentials.secrets import Secret
-from glacier_prefect.errors import OptionError, RemoteFailed
+from glacier_prefect.errors import ConfigurationError, OptionError
 from glacier_prefect.exchange import is_frame, map_leaves
 from glacier_prefect.executors import spark_session
-from glacier_prefect.executors.base import Body, call, check_settings, is_whole
+from glacier_prefect.executors.base import Body, call, check_settings, is_whole, task_named
 from glacier_prefect.executors.remote import RemoteExecutor, RemoteState, Work
+from glacier_prefect.executors.spark_databricks import Databricks
 from glacier_prefect.executors.spark_dataproc import DataprocServerless
 from glacier_prefect.executors.spark_emr import EmrServerless
 from glacier_prefect.executors.spark_frames import Mover, polars_parameters
 from glacier_prefect.executors.spark_parameters import session_parameters
 from glacier_prefect.executors.spark_service import SparkService
 from glacier_prefect.executors.spark_watch import Watch
-from glacier_prefect.modules import ModuleCall, module_name
+from glacier_prefect.modules import ModuleCall
 
-SERVICES: dict[str, type[SparkService]] = {each.name: each for each in (EmrServerless, DataprocServerless)}
+SERVICES: dict[str, type[SparkService]] = {each.name: each for each in (EmrServerless, DataprocServerless, Databricks)}
 OF_SERVICES = tuple(dict.fromkeys(name for each in SERVICES.values() for name in (*each.needs, *each.takes)))
 
 
@@ -48,7 +49,8 @@ class SparkExecutor(RemoteExecutor):
         token_secret: Name of a `Secret` that is the bearer token of Spark Connect.
         arrow_bytes: Frames that take more go through Parquet files, where Spark sees them; smaller ones by Arrow.
         files: Whether Spark's machines see the exchange folder of this machine under its path; None for local masters.
-        service: "emr-serverless" or "dataproc-serverless": the body runs there, as a job.
+        service: "emr-serverless", "dataproc-serverless" or, on Azure, "databricks": the body runs there, as a job.
+            Where and as whom is made by `glacier deploy`, which tells runs of it, unless settings say so.
         application_id: Application of EMR Serverless.
         role_arn: Role of its jobs, which reads and writes the exchange bucket.
         project_id: Project of Dataproc Serverless.
@@ -57,6 +59,8 @@ class SparkExecutor(RemoteExecutor):
         container_image: Image that has the same, for Dataproc Serverless.
         service_account: Account of its jobs, which reads and writes the exchange bucket.
         subnetwork: Subnetwork of its jobs.
+        host: Address of the workspace of Databricks, where jobs run on serverless compute.
+        volume: `/Volumes/catalog/schema/volume` there, through which code and frames travel.
     """
 
     name: ClassVar[str] = "spark"
@@ -76,6 +80,8 @@ class SparkExecutor(RemoteExecutor):
     container_image: str | None = None
     service_account: str | None = None
     subnetwork: str | None = None
+    host: str | None = None
+    volume: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,8 +108,10 @@ class SparkExecutor(RemoteExecutor):
         if kind is not None and self.master != "local[*]":
             raise OptionError("SparkExecutor has service and master; expected one of them.")
         takes = (*kind.needs, *kind.takes) if kind is not None else ()
+        placed = [] if kind is None else [each for each in kind.place_settings if getattr(self, each)]
         for name in OF_SERVICES:
-            if kind is not None and name in kind.needs and not getattr(self, name):
+            made = kind is not None and name in kind.place_settings and not placed  # by `glacier deploy`
+            if kind is not None and name in kind.needs and not made and not getattr(self, name):
                 raise OptionError(f"SparkExecutor has service={self.service!r} and no {name}, which that needs.")
             if name not in takes and getattr(self, name) is not None:
                 of = "without a service" if kind is None else f"with service={self.service!r}"
@@ -121,11 +129,9 @@ class SparkExecutor(RemoteExecutor):
         return super().completed({key: value for key, value in settings.items() if key not in left_out})
 
     def modules(self) -> tuple[ModuleCall, ...]:
-        if self.service is None:
+        if self.service is None or self._is_placed:
             return ()
-        own = (*SERVICES[self.service].needs, *SERVICES[self.service].takes)
-        inputs = {name: value for name in own if (value := getattr(self, name)) is not None}
-        return (ModuleCall(name=module_name("spark", self.service), source=f"spark/{self.service}", inputs=inputs),)
+        return SERVICES[self.service](self).modules()
 
     def supplied(self, function: Callable[..., Any]) -> tuple[str, ...]:
         return session_parameters(function)
@@ -166,18 +172,13 @@ class SparkExecutor(RemoteExecutor):
         return body.finish(value)
 
     def submit(self, work: Work) -> str:
-        entry, arguments = self._of_service.send(work)
-        seconds = self.deadline_seconds if work.timeout is None else work.timeout
-        return self._of_service.submit(work.token, work.label, entry, arguments, seconds)
+        return self._of_service.start(work)
 
     def look(self, remote: str) -> RemoteState:
-        return self._of_service.look(remote)[0]
+        return self._of_service.state(remote)
 
     def fetch(self, remote: str, work: Work) -> Any:
-        made = self._of_service.made(self._of_service.look(remote)[1])
-        if made is None:
-            raise RemoteFailed(f"Run {remote} of task {work.context.node!r} has put no result into its folder.")
-        return made.value
+        return self._of_service.value(remote, work)
 
     def cancel(self, remote: str) -> None:
         self._of_service.cancel(remote)
@@ -186,9 +187,24 @@ class SparkExecutor(RemoteExecutor):
         return self._of_service.find(token)
 
     @property
+    def _is_placed(self) -> bool:
+        """Whether settings say where jobs run, so that nothing is made for them."""
+        return self.service is not None and any(getattr(self, each) for each in SERVICES[self.service].place_settings)
+
+    @property
     def _of_service(self) -> SparkService:
         assert self.service is not None
-        return SERVICES[self.service](self)
+        kind, made = SERVICES[self.service], self.deployed
+        if self._is_placed:
+            return kind(self)
+        if made.get("service") != self.service:
+            raise ConfigurationError(
+                f"It is not known here where {task_named(executor=self.name)} runs its jobs: {kind.needs[0]} is not "
+                f"set, and only runs of a deployment are told of what `glacier deploy` has made.\n"
+                f"Hint: run the deployment, or set {' and '.join(kind.needs)} in [environments.X.executors.spark]."
+            )
+        known = {name: made[name] for name in OF_SERVICES if name in made and getattr(self, name) is None}
+        return kind(replace(self, **known))
 
 
 def _is_master(master: Any) -> bool:

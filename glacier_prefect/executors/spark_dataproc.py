@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from glacier_prefect.credentials.base import required
 from glacier_prefect.errors import RemoteDenied, RemoteFailed, RemoteUnreachable
 from glacier_prefect.executors.remote import RemoteState
-from glacier_prefect.executors.spark_service import ARCHIVED, Kind, SparkService, state_of
+from glacier_prefect.executors.spark_service import ARCHIVED, BucketService, Kind, state_of
 
 ENDPOINT = "https://dataproc.googleapis.com"
 OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAPROC"  # where gcloud has another address of the service from
@@ -17,11 +17,12 @@ CALL_SECONDS = 30
 ENDED: dict[str, Kind] = {"SUCCEEDED": "succeeded", "FAILED": "failed", "CANCELLED": "cancelled"}
 
 
-class DataprocServerless(SparkService):
+class DataprocServerless(BucketService):
     """Dataproc Serverless: batches of a project and region. A batch's id is the token, so it is found by it."""
 
     name: ClassVar[str] = "dataproc-serverless"
     provider: ClassVar[str] = "gcp"
+    place_settings: ClassVar[tuple[str, ...]] = ("project_id", "region", "service_account", "subnetwork")
     needs: ClassVar[tuple[str, ...]] = ("project_id", "region")
     takes: ClassVar[tuple[str, ...]] = ("archive", "container_image", "service_account", "subnetwork")
 

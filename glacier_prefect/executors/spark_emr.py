@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from glacier_prefect.credentials.base import required
 from glacier_prefect.errors import RemoteDenied, RemoteFailed, RemoteUnreachable
 from glacier_prefect.executors.remote import RemoteState
-from glacier_prefect.executors.spark_service import ARCHIVED, Kind, SparkService, state_of
+from glacier_prefect.executors.spark_service import ARCHIVED, BucketService, Kind, state_of
 
 SHORTEST_MINUTES = 5  # that the service takes
 BAD_CREDENTIALS = ("ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException")  # whatever the status
@@ -18,11 +18,12 @@ LIVE = ("SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED")
 ENDED: dict[str, Kind] = {"SUCCESS": "succeeded", "FAILED": "failed", "CANCELLED": "cancelled"}
 
 
-class EmrServerless(SparkService):
+class EmrServerless(BucketService):
     """EMR Serverless: job runs of an application."""
 
     name: ClassVar[str] = "emr-serverless"
     provider: ClassVar[str] = "aws"
+    place_settings: ClassVar[tuple[str, ...]] = ("application_id", "role_arn")
     needs: ClassVar[tuple[str, ...]] = ("application_id", "role_arn")
     takes: ClassVar[tuple[str, ...]] = ("archive",)
 

@@ -1,25 +1,28 @@
-"""What the providers' Spark services share: a body goes as a parcel through the exchange bucket, and runs as a job."""
+"""What the providers' Spark services share: a body runs as a job, mostly as a parcel in the exchange bucket."""
 
 from __future__ import annotations
 
 import posixpath
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from glacier_prefect import run_context
-from glacier_prefect.errors import ConfigurationError
+from glacier_prefect.errors import ConfigurationError, RemoteFailed
 from glacier_prefect.exchange import is_frame, map_leaves
 from glacier_prefect.executors import parcel
 from glacier_prefect.executors.parcel import BucketPlace, Outcome
 from glacier_prefect.executors.remote import RemoteState, Work
 from glacier_prefect.executors.spark_frames import polars_parameters
 from glacier_prefect.executors.spark_parameters import SPARK, session_parameters
+from glacier_prefect.modules import ModuleCall, module_name
 
 if TYPE_CHECKING:
     from glacier_prefect.executors.spark import SparkExecutor
 
+OF_MODULES = ("archive", "container_image")  # settings that modules give back; jobs may read what they name
 ENTRY = "entry.py"
 ARCHIVED = "environment"  # where a job finds its packed environment, beside it
 Kind = Literal["running", "succeeded", "failed", "cancelled"]
@@ -27,22 +30,55 @@ Kind = Literal["running", "succeeded", "failed", "cancelled"]
 
 @dataclass(frozen=True)
 class SparkService(ABC):
-    """A service that runs Spark jobs.
+    """A service that runs bodies as jobs.
 
     Attributes:
         name: What `service=` calls it.
         provider: The provider whose service it is.
-        needs: Settings that it cannot do without.
+        place_settings: Those that say where in the provider's account jobs run, and as whom. If none of them is given,
+            `glacier deploy` makes what they name and tells runs of it.
+        needs: Settings that it cannot do without where a place is given.
         takes: Further settings that it has.
         settings: The executor, whose fields are the settings.
     """
 
     name: ClassVar[str]
     provider: ClassVar[str]
+    place_settings: ClassVar[tuple[str, ...]]
     needs: ClassVar[tuple[str, ...]]
     takes: ClassVar[tuple[str, ...]]
 
     settings: SparkExecutor
+
+    def modules(self) -> tuple[ModuleCall, ...]:
+        """Return the calls of Terraform modules that make what its settings do not say."""
+        made = {name: value for name in OF_MODULES if (value := getattr(self.settings, name)) is not None}
+        name = module_name(self.provider, "spark")
+        return (ModuleCall(name=name, source=f"{self.provider}/spark", inputs={"cloud": made}, settings=True),)
+
+    @abstractmethod
+    def start(self, work: Work) -> str:
+        """Start a job for a body and return its id; twice with one token makes one job."""
+
+    @abstractmethod
+    def state(self, remote: str) -> RemoteState:
+        """Return what the service says of a job."""
+
+    @abstractmethod
+    def value(self, remote: str, work: Work) -> Any:
+        """Return what the body of a job that succeeded returned."""
+
+    @abstractmethod
+    def cancel(self, remote: str) -> None:
+        """Stop a job."""
+
+    @abstractmethod
+    def find(self, token: str) -> str | None:
+        """Return the id of the job of a token."""
+
+
+class BucketService(SparkService):
+    """A service whose jobs get their bodies from the exchange bucket."""
 
     @abstractmethod
     def submit(self, token: str, label: str, entry: str, arguments: list[str], seconds: float) -> str:
@@ -60,22 +96,24 @@ class SparkService(ABC):
     def look(self, remote: str) -> tuple[RemoteState, str]:
         """Return what the service says of a job, and the folder of its parcel."""
 
-    @abstractmethod
-    def cancel(self, remote: str) -> None:
-        """Stop a job."""
+    def start(self, work: Work) -> str:
+        entry, arguments = self.send(work)
+        seconds = self.settings.deadline_seconds if work.timeout is None else work.timeout
+        return self.submit(work.token, work.label, entry, arguments, seconds)
 
-    @abstractmethod
-    def find(self, token: str) -> str | None:
-        """Return the id of the job of a token."""
+    def state(self, remote: str) -> RemoteState:
+        return self.look(remote)[0]
+
+    def value(self, remote: str, work: Work) -> Any:
+        made = self.made(self.look(remote)[1])
+        if made is None:
+            raise RemoteFailed(f"Run {remote} of task {work.context.node!r} has put no result into its folder.")
+        return made.value
 
     def send(self, work: Work) -> tuple[str, list[str]]:
         """Put a body into the exchange bucket; return the address of what runs there, and its arguments."""
         place = self.place(work.token)
-        kept = set(polars_parameters(work.function))
-        engines = dict.fromkeys((name for name, value in work.inputs.items() if _has_frame(value)), SPARK)
-        engines = {name: engine for name, engine in engines.items() if name not in kept}
-        engines |= dict.fromkeys(session_parameters(work.function), SPARK)
-        parcel.send(place, work.function, work.inputs, engines)
+        parcel.send(place, work.function, work.inputs, engines_of(work.function, work.inputs))
         place.put(ENTRY, parcel.ENTRY)
         return place.uri(ENTRY), [place.uri(""), f"{sys.version_info.major}.{sys.version_info.minor}"]
 
@@ -105,7 +143,14 @@ class SparkService(ABC):
         return f"./{ARCHIVED}/bin/python"
 
 
-def state_of(service: SparkService, kind: Kind, folder: str, message: str, url: str) -> RemoteState:
+def engines_of(function: Callable[..., Any], inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Return which parameters of a body take Spark's DataFrames, or its session: frames not annotated as Polars'."""
+    kept = set(polars_parameters(function))
+    frames = (name for name, value in inputs.items() if name not in kept and _has_frame(value))
+    return dict.fromkeys((*frames, *session_parameters(function)), SPARK)
+
+
+def state_of(service: BucketService, kind: Kind, folder: str, message: str, url: str) -> RemoteState:
     """Return the state of a job; one that failed says what its body did, if that is known."""
     if kind == "failed" and (made := service.made(folder)) is not None and made.error:
         return RemoteState.of(made, url=url)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from glacier_prefect.blocks import Block, Kind, Saved
 from glacier_prefect.credentials.aws import AWSCredentials
-from glacier_prefect.providers.base import CloudProvider
+from glacier_prefect.providers import existing
+from glacier_prefect.providers.base import CloudProvider, either
 from glacier_prefect.sources.base import Sink, Source
 from glacier_prefect.sources.s3 import S3Sink, S3Source
+
+if TYPE_CHECKING:
+    from glacier_prefect.modules import Granted
 
 CREDENTIALS = Kind(place="prefect_aws:AwsCredentials", slug="aws-credentials", extra="aws")
 BUCKET = Kind(place="prefect_aws:S3Bucket", slug="s3-bucket", extra="aws")
@@ -34,6 +38,7 @@ class AWSProvider(CloudProvider):
     """
 
     name: ClassVar[str] = "aws"
+    pull: ClassVar[tuple[str, str]] = ("prefect_aws.deployments.steps.pull_from_s3", "prefect-aws")
     variables: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
         "profile": ("AWS_PROFILE",),
@@ -42,6 +47,7 @@ class AWSProvider(CloudProvider):
         "credentials_secret": ("GLACIER_AWS_CREDENTIALS_SECRET",),
     }
     grants_at_bucket: ClassVar[bool] = False
+    grantable: ClassVar[tuple[str, ...]] = (*CloudProvider.grantable, "budget")
     actions: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "read": ("s3:ListBucket", "s3:GetObject"),
         "write": ("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
@@ -67,6 +73,10 @@ class AWSProvider(CloudProvider):
         data = {"region_name": self.region, "profile_name": self.profile, "aws_client_parameters": client}
         return Block(kind=CREDENTIALS, data=data)
 
+    def _pull_settings(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"credentials": {"region_name": self.region}} if self.region else {}
+        return {**found, **({"client_parameters": {"endpoint_url": self.endpoint_url}} if self.endpoint_url else {})}
+
     def _job_variables(self, type: str) -> Mapping[str, Any]:
         known = {"aws_credentials": {"region_name": self.region}}
         return known if type == "ecs" and self.region else {}  # a worker is somewhere else, and has no profile of ours
@@ -76,10 +86,38 @@ class AWSProvider(CloudProvider):
 
     def backend(self, state: str, key: str) -> tuple[str, Mapping[str, Any]]:
         place = {"bucket": state, "key": f"{key}/terraform.tfstate", "region": self._setting("region")}
-        return "s3", {**place, "encrypt": True, "use_lockfile": True}
+        settings = {
+            **place,
+            "encrypt": True,
+            "use_lockfile": True,
+            **({"profile": self.profile} if self.profile else {}),
+        }
+        if self.endpoint_url:  # a compatible store, which knows nothing else of AWS
+            skipped = ("credentials_validation", "region_validation", "requesting_account_id", "metadata_api_check")
+            settings |= {"endpoints": {"s3": self.endpoint_url}, "use_path_style": True}
+            settings |= {f"skip_{each}": True for each in skipped}
+        return "s3", settings
 
     def module_location(self) -> Mapping[str, str]:
         return {"region": self._setting("region")}
+
+    def identity_inputs(self, state_prefix: str, kept: str, secrets: Sequence[str]) -> Mapping[str, Any]:
+        return {"state_prefix": state_prefix, "kept": kept, **({"secrets": list(secrets)} if secrets else {})}
+
+    def existing(self, plan: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+        return existing.on_aws(self.credentials.asking(), plan)
+
+    def granted_inputs(self, kind: str, granted: Granted) -> Mapping[str, Any]:
+        makes_roles = kind in ("bucket", "network", "spark", "work_pool")
+        return {"permissions_boundary": granted.boundary} if makes_roles else {}
+
+    def workflow(self, granted: Granted) -> str:
+        return (
+            "- uses: aws-actions/configure-aws-credentials@v5\n"
+            "  with:\n"
+            f"    aws-region: {self._setting('region')}\n"
+            f"    role-to-assume: {either(granted, 'role_arn')}\n"
+        )
 
     def secret(self, name: str) -> str:
         return self._opener(self.credentials).secret(name)

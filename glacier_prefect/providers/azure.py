@@ -5,20 +5,29 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from glacier_prefect.blocks import Block, Kind, Saved
 from glacier_prefect.credentials.azure import AzureCredentials, connection_settings
-from glacier_prefect.environments import environment_name, find_project, first_variable
+from glacier_prefect.environments import (
+    PREVIEW_IDENTITY,
+    PREVIEWS,
+    environment_name,
+    find_project,
+    first_variable,
+)
 from glacier_prefect.errors import ConfigurationError
-from glacier_prefect.providers.base import CloudProvider
+from glacier_prefect.providers import existing
+from glacier_prefect.providers.base import CloudProvider, either
+from glacier_prefect.providers.cloud_modules import CODE
 from glacier_prefect.sources.azure import AzureBlobSink, AzureBlobSource
 from glacier_prefect.sources.base import Sink, Source
+from glacier_prefect.sources.objects import Objects
 
 if TYPE_CHECKING:
-    from glacier_prefect.modules import ModuleCall
+    from glacier_prefect.modules import Granted, ModuleCall
     from glacier_prefect.providers.cloud_modules import ModuleCalls
 
 CREDENTIALS = Kind(
@@ -51,6 +60,10 @@ class AzureProvider(CloudProvider):
     """
 
     name: ClassVar[str] = "azure"
+    pull: ClassVar[tuple[str, str]] = (
+        "prefect_azure.deployments.steps.pull_from_azure_blob_storage",
+        "prefect-azure",
+    )
     actions: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "read": ("blobs/read",),
         "write": ("blobs/read", "blobs/write", "blobs/add/action", "blobs/delete"),
@@ -65,6 +78,10 @@ class AzureProvider(CloudProvider):
         "credentials_block": ("GLACIER_AZURE_CREDENTIALS_BLOCK",),
         "credentials_secret": ("GLACIER_AZURE_CREDENTIALS_SECRET",),
     }
+    application_id: ClassVar[str] = 'pipeline_job_variables["{}"].env.AZURE_CLIENT_ID'
+    grantable: ClassVar[tuple[str, ...]] = (*CloudProvider.grantable, "budget")
+    granted_by_name: ClassVar[bool] = False
+    granted_settings: ClassVar[Mapping[str, Any]] = {"resource_provider_registrations": "none"}
     work_pools: ClassVar[tuple[str, ...]] = (
         "azure-container-instance",
         "azure-container-instance:push",
@@ -105,12 +122,23 @@ class AzureProvider(CloudProvider):
     def block_of_credentials(self) -> Block | Saved:
         if self.credentials_block:
             return Saved(kind=CREDENTIALS, name=self.credentials_block)
+        return Block(kind=CREDENTIALS, data={"account_url": self._url()})
+
+    def _url(self) -> str:
         if not self.endpoint_url and not self.account:
             raise ConfigurationError(
                 "AzureProvider needs storage_account=, or the environment variable AZURE_STORAGE_ACCOUNT_NAME."
             )
-        url = self.endpoint_url or f"https://{self.account}.blob.core.windows.net"
-        return Block(kind=CREDENTIALS, data={"account_url": url})
+        return self.endpoint_url or f"https://{self.account}.blob.core.windows.net"
+
+    def pull_step(self, bucket: str, folder: str) -> dict[str, Any]:
+        made = super().pull_step(bucket, folder)
+        settings = made[self.pull[0]]
+        settings["container"] = settings.pop("bucket")
+        return made
+
+    def _pull_settings(self) -> dict[str, Any]:
+        return {"credentials": {"account_url": self._url()}}
 
     def _job_variables(self, type: str) -> Mapping[str, Any]:
         here = type.startswith("azure-container-instance") and self.resource_group
@@ -126,13 +154,37 @@ class AzureProvider(CloudProvider):
         }
 
     def backend(self, state: str, key: str) -> tuple[str, Mapping[str, Any]]:
-        account, _, container = state.partition("/")
-        if not container:
-            raise ConfigurationError(
-                f"state = {state!r} is no place for Terraform's state in Azure; expected 'storage-account/container'."
-            )
+        account, container = _state_place(state)
         place = {"storage_account_name": account, "container_name": container, "key": f"{key}/terraform.tfstate"}
         return "azurerm", {**place, "use_azuread_auth": True}
+
+    def state_objects(self, state: str) -> Objects:
+        account, container = _state_place(state)
+        elsewhere = self.endpoint_url if account == self.account else None  # it is the address of one account
+        credentials = replace(self.credentials, storage_account=account, endpoint_url=elsewhere)
+        return Objects(credentials.store(container), f"{self.name}, container {state!r}")
+
+    def state_inputs(self, state: str) -> Mapping[str, Any]:
+        account, _, container = state.partition("/")
+        return {"name": account, "cloud": {"container": container}}
+
+    def identity_inputs(self, state_prefix: str, kept: str, secrets: Sequence[str]) -> Mapping[str, Any]:
+        return {"kept": kept}
+
+    def existing(self, plan: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+        return existing.on_azure(self.credentials.asking(), plan, self._setting("resource_group")), {}
+
+    def granted_inputs(self, kind: str, granted: Granted) -> Mapping[str, Any]:
+        return {"shared_roles": True} if kind in ("bucket", "spark", "work_pool") else {}
+
+    def workflow(self, granted: Granted) -> str:
+        return (
+            "- uses: azure/login@v2\n"
+            "  with:\n"
+            f"    client-id: {either(granted, 'client_id')}\n"
+            f"    tenant-id: {granted.deploy['tenant_id']}\n"
+            f"    subscription-id: {granted.deploy['subscription_id']}\n"
+        )
 
     def module_location(self) -> Mapping[str, str]:
         return {"region": self._setting("location"), "resource_group": self._setting("resource_group")}
@@ -140,12 +192,25 @@ class AzureProvider(CloudProvider):
     def account_calls(self, calls: ModuleCalls) -> tuple[ModuleCall, ...]:
         if not calls.needs.buckets:
             return ()
-        containers: dict[str, Any] = {bucket: {} for bucket in calls.needs.buckets}
+        previews = {"folders": [PREVIEWS]} if PREVIEW_IDENTITY in calls.needs.pipelines else {}
+        containers: dict[str, Any] = {bucket: previews for bucket in calls.needs.buckets}
         return (calls.call("account", name=self.account, buckets=containers),)
 
     def bucket_place(self, calls: ModuleCalls) -> Mapping[str, Any]:
         (account,) = self.account_calls(calls)
         return {"account": account.output("id")}
+
+    def registry_inputs(self, calls: ModuleCalls) -> Mapping[str, Any]:
+        name = account_name(calls.needs.project, calls.needs.environment)  # one name for the whole world, too
+        pulling = {each: {"identity": who} for each in calls.needs.pipelines if (who := calls.identity(each))}
+        return {"name": name, "readers": pulling}  # images are pulled as the run's own identity
+
+    def image_of(self, registry: ModuleCall) -> str:
+        # No reference: the registry waits for the identities that may pull, and these for what the pool is told.
+        return f"{registry.inputs['name']}.azurecr.io/{CODE}"
+
+    def jobs_place(self, name: str, network: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        return {"name": f"{name}-spark"}  # a workspace wants subnets of its own, and makes them if it gets none
 
     def secret(self, name: str) -> str:
         vault = self.key_vault or first_variable(*self.variables["key_vault"])
@@ -165,6 +230,16 @@ class AzureProvider(CloudProvider):
 
     def _place(self) -> dict[str, Any]:
         return {"resource_group": self.resource_group, "location": self.location, "storage_account": self.account}
+
+
+def _state_place(state: str) -> tuple[str, str]:
+    """Return storage account and container of an environment's `state`."""
+    account, _, container = state.partition("/")
+    if not container:
+        raise ConfigurationError(
+            f"state = {state!r} is no place for Terraform's state in Azure; expected 'storage-account/container'."
+        )
+    return account, container
 
 
 def account_name(project: str, environment: str) -> str:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from glacier_prefect.blocks import Block, Saved
-from glacier_prefect.environments import ENVIRONMENT_KEYS, Project, find_project, first_variable
-from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, nearest
+from glacier_prefect.environments import ENVIRONMENT_KEYS, Project, find_project, first_variable, preview_folder
+from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, PreviewError, nearest
 from glacier_prefect.pools import Pool
-from glacier_prefect.providers.cloud_modules import cloud_modules
+from glacier_prefect.providers.cloud_modules import cloud_modules, image_repository
 from glacier_prefect.registry import Registry
 from glacier_prefect.sources.base import Sink
 from glacier_prefect.sources.cloud import CloudLocation
+from glacier_prefect.sources.objects import Objects
 
 if TYPE_CHECKING:
     import polars as pl
 
     from glacier_prefect.credentials import Credentials
-    from glacier_prefect.modules import Infrastructure, ModuleCall, Needs
+    from glacier_prefect.modules import Granted, Infrastructure, ModuleCall, Needs, Reference
     from glacier_prefect.providers.cloud_modules import ModuleCalls
     from glacier_prefect.sources.base import Location, Mode, Source
 
@@ -49,14 +51,19 @@ class Provider(ABC):
         work_pools: Prefect's types of work pools in which its pipelines can run; the first is what they get.
         actions: What the words "read", "write" and "read secret" allow, as the cloud names it.
         bucket_prefix: Put before each bucket's name in code.
+        preview: Folder of each bucket into which sinks write and which sources see first; no setting, as only
+            `Provider.from_env()` gives it, by `GLACIER_PREVIEW`.
     """
 
     name: ClassVar[str]
     actions: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     variables: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     work_pools: ClassVar[tuple[str, ...]] = ("process",)
+    granted_settings: ClassVar[Mapping[str, Any]] = {}
+    """What the block of its Terraform provider says besides where GitHub's workflows deploy."""
 
     bucket_prefix: str = ""
+    preview: str = field(default="", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -105,7 +112,7 @@ class Provider(ABC):
     @classmethod
     def settings(cls) -> tuple[str, ...]:
         """Return the names of all settings."""
-        return tuple(each.name for each in fields(cls))
+        return tuple(each.name for each in fields(cls) if each.name != "preview")
 
     @classmethod
     def placed(cls, settings: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
@@ -143,6 +150,15 @@ class Provider(ABC):
             "Hint: leave `state` out of this environment."
         )
 
+    def state_objects(self, state: str) -> Objects | None:
+        """Return the objects of the bucket that keeps Terraform's state, beside which deploy records are kept; None if
+        Glacier cannot reach them, so that records stay on this machine.
+
+        Args:
+            state: As in `backend`.
+        """
+        return None
+
     def bucket_source(
         self,
         bucket: str,
@@ -173,6 +189,8 @@ class Provider(ABC):
             "options": options or {},
             "bucket_prefix": self.bucket_prefix,
         }
+        if self.preview:
+            given["overlay"] = self.preview
         return self._source(**given, managed=True)
 
     def bucket_sink(
@@ -209,7 +227,15 @@ class Provider(ABC):
             "options": options or {},
             "bucket_prefix": self.bucket_prefix,
         }
-        return self._sink(**given, mode=mode, partition_by=partition_by, managed=True)
+        if self.preview:
+            given["within"] = self.preview
+        sink = self._sink(**given, mode=mode, partition_by=partition_by, managed=True)
+        if self.preview and not (sink.has_previews and sink.within):
+            raise PreviewError(
+                f"{sink}: {type(sink).__name__} has no previews, and would overwrite the environment's data.\n"
+                "Hint: a sink that writes below its `within` says so by has_previews = True."
+            )
+        return sink
 
     def storage(self, bucket: str, folder: str = "") -> Block | None:
         """Return what the Prefect block of a bucket says, as plain values and without secrets; None if there is no such
@@ -321,16 +347,44 @@ class CloudProvider(Provider):
                 "'https://storage.example.com:9000'."
             )
 
+    pull: ClassVar[tuple[str, str]]
+    """Prefect's pull step for a folder of a bucket, and the package that it is in."""
     grants_at_bucket: ClassVar[bool] = True
     """Whether what a pipeline's runs may do stands at the buckets and secrets, not in the role of its runs."""
+
+    jobs_network: ClassVar[Mapping[str, Any]] = {}
+    """What a network needs, in its module's `cloud`, for jobs of the cloud's services."""
+    application_id: ClassVar[str] = ""
+    """Output of the work pool that is who a pipeline's runs are to Databricks."""
 
     @property
     @abstractmethod
     def credentials(self) -> Credentials:
         """What finds this provider's credentials when they are first needed."""
 
+    def pull_step(self, bucket: str, folder: str) -> dict[str, Any]:
+        """Return the pull step that takes a folder of a bucket, as a saved block if `credentials_block` names one, else
+        as whoever the run is; its id is "pull".
+
+        Args:
+            bucket: Name of the bucket in the cloud.
+            folder: Folder in it, which ends in "/", so that no other begins with its name.
+        """
+        step, package = self.pull
+        found = {"bucket": bucket, "folder": folder, **self._pull_settings()}
+        if isinstance(saved := self.block_of_credentials(), Saved):
+            found["credentials"] = f"{{{{ prefect.blocks.{saved.kind.slug}.{saved.name} }}}}"
+        return {step: {"id": "pull", "requires": package, **found}}
+
+    def _pull_settings(self) -> dict[str, Any]:
+        """Return what the pull step has to be told besides."""
+        return {}
+
     def modules(self, needs: Needs) -> tuple[ModuleCall, ...]:
         return cloud_modules(self, needs)
+
+    def state_objects(self, state: str) -> Objects:
+        return Objects(self.credentials.store(state), f"{self.name}, bucket {state!r}")
 
     @abstractmethod
     def module_location(self) -> Mapping[str, str]:
@@ -360,6 +414,23 @@ class CloudProvider(Provider):
         """
         return {}
 
+    def registry_inputs(self, calls: ModuleCalls) -> Mapping[str, Any]:
+        """Return the name of the registry for images with the code, and what else it has to be told."""
+        return {"name": re.sub(r"[^a-z0-9]+", "-", calls.needs.name.lower()).strip("-")}
+
+    def image_of(self, registry: ModuleCall) -> str | Reference:
+        """Return the name of the images in a registry, as the work pool has to know it."""
+        return image_repository(registry)
+
+    def jobs_place(self, name: str, network: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Return the name of what runs jobs, and the network that they are in.
+
+        Args:
+            name: What all names begin with.
+            network: That of the runs, as modules take it.
+        """
+        return {"name": name, "network": network}
+
     def budget_place(self, wanted: Infrastructure) -> Mapping[str, str]:
         """Return what `location` of a budget says besides."""
         return {}
@@ -371,6 +442,45 @@ class CloudProvider(Provider):
             stored: The call for the secrets.
         """
         return {}
+
+    # -- what `glacier bootstrap` makes, and what follows from it
+
+    grantable: ClassVar[tuple[str, ...]] = ("bucket", "network", "registry", "secrets", "spark", "work_pool")
+    """Kinds of modules that GitHub's workflows can be granted to make; others are made by a person."""
+
+    granted_by_name: ClassVar[bool] = True
+    """Whether rights over buckets and secrets are given by their names."""
+
+    def state_inputs(self, state: str) -> Mapping[str, Any]:
+        """Return what the module `state` has to be told of what the environment says in `state`."""
+        return {"name": state}
+
+    def identity_inputs(self, state_prefix: str, kept: str, secrets: Sequence[str]) -> Mapping[str, Any]:
+        """Return what the module `identity` takes in `cloud`.
+
+        Args:
+            state_prefix: What the names of the environment's objects beside the state begin with.
+            kept: What those begin with that a person alone writes.
+            secrets: Names in the secret store.
+        """
+        return {"kept": kept}
+
+    def existing(self, plan: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+        """Return what a plan would make that is there already: ids by address, as Terraform imports them; and what the
+        module `identity` takes in `cloud` for what is there and stays somebody else's.
+
+        Args:
+            plan: What `terraform show -json` says of it.
+        """
+        return {}, {}
+
+    def granted_inputs(self, kind: str, granted: Granted) -> Mapping[str, Any]:
+        """Return what a module of a kind takes in `cloud` to keep to what was granted."""
+        return {}
+
+    def workflow(self, granted: Granted) -> str:
+        """Return the step by which a workflow on GitHub becomes who plans, for pull requests, or who deploys."""
+        raise NotAvailableError(f"GitHub's workflows cannot deploy to the provider {self.name!r}.")
 
     def _setting(self, name: str) -> str:
         """Return a setting that is needed."""
@@ -393,6 +503,16 @@ class CloudProvider(Provider):
             "credentials_block": self.credentials_block,
             "credentials_secret": self.credentials_secret,
         }
+
+
+def either(granted: Granted, name: str) -> str:
+    """Return what a workflow says to be who plans in pull requests, and else who deploys.
+
+    Args:
+        granted: What was granted.
+        name: Of what tells the two apart.
+    """
+    return f"${{{{ github.event_name == 'pull_request' && '{granted.plan[name]}' || '{granted.deploy[name]}' }}}}"
 
 
 def environment_provider(project: Project, further: str | None = None, /, **settings: Any) -> Provider:
@@ -431,7 +551,8 @@ def environment_provider(project: Project, further: str | None = None, /, **sett
     if project.file is not None:
         given = dict(kind.placed(given, project.folder))
     try:
-        return kind._with({**given, **variables} if further is None else {**variables, **given}, settings)
+        made = kind._with({**given, **variables} if further is None else {**variables, **given}, settings)
+        return replace(made, preview=preview) if (preview := preview_folder()) else made
     except ConfigurationError as error:
         if where:
             error.add_note(f"In {where}.")
@@ -473,10 +594,44 @@ def exchange_location(locations: Iterable[Location], named: Location | None = No
         named: From `named_exchange`, which beats them.
     """
     if named is not None:
-        return (named, named.path.removesuffix("*.parquet")) if isinstance(named, CloudLocation) else None
+        return (named.own(), named.path.removesuffix("*.parquet")) if isinstance(named, CloudLocation) else None
     found = [each for each in locations if isinstance(each, CloudLocation)]
     first = next((each for each in found if isinstance(each, Sink)), found[0] if found else None)
-    return None if first is None else (first, "")
+    return None if first is None else (first.own(), "")
+
+
+def code_place(locations: Iterable[Location], project: Project) -> tuple[CloudProvider, str, str] | None:
+    """Return where archives of code are for a pipeline's runs: provider, bucket, and a folder that ends in "/"; None
+    without `code = "bucket"`. It is the bucket in which its runs leave results, of the environment's own provider.
+
+    Args:
+        locations: What the pipeline reads and writes.
+        project: Where the environment is described.
+
+    Raises:
+        ConfigurationError: There is no such bucket.
+    """
+    environment = project.environment()
+    if environment.code != "bucket":
+        return None
+    own = environment_provider(project).resolved()
+    if not isinstance(own, CloudProvider):
+        raise ConfigurationError(
+            f'{environment.where}: code = "bucket" needs a bucket in a cloud, and provider is {own.name!r}.\n'
+            'Hint: code = "local" or "git".'
+        )
+    seen = location_provider(own.bucket_source("a", "a.parquet")).resolved()  # without what does not show in a location
+    here = [each for each in locations if location_provider(each).resolved() == seen]
+    if (place := exchange_location(here, named_exchange(project))) is None:
+        raise ConfigurationError(
+            f'{environment.where}: code = "bucket" needs a bucket, and a pipeline has none of the environment\'s own '
+            f"provider, {own.name!r}.\n"
+            'Hint: name one, as in exchange = "my-bucket/folder".'
+        )
+    location, folder = place
+    inside = f"{location.within}/" if location.within else ""  # of a preview, which removes it with what it wrote
+    above = f"{inside}{folder}.glacier/code/{project.require_name()}/{environment.name}/"
+    return own, location.full_bucket, above
 
 
 def location_provider(location: Location) -> Provider:

@@ -15,7 +15,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from glacier_prefect import run_context, tracing
-from glacier_prefect.errors import ConfigurationError, OptionError, PathError, nearest
+from glacier_prefect.environments import PREVIEWS, preview_name
+from glacier_prefect.errors import (
+    ConfigurationError,
+    NotAvailableError,
+    OptionError,
+    PathError,
+    PreviewError,
+    nearest,
+)
 from glacier_prefect.sources import delta
 from glacier_prefect.sources.checks import check_rows, check_schema, check_storable, declared_checks, declared_schema
 from glacier_prefect.sources.formats import Format, format_of
@@ -42,9 +50,14 @@ class Location(ABC):
         options: Options of Polars' `scan_<format>` (a source) or `sink_<format>` (a sink).
         bucket_prefix: What stands before `bucket` in the store, by the environment.
         managed: Set by providers; a location made without a provider warns.
+        within: Folder of the bucket that stands for the bucket: what a preview writes is in one.
+        overlay: Folder of the bucket whose objects hide those of the same path outside it: what a preview has written,
+            before what its environment has.
     """
 
     provider_name: ClassVar[str]
+    has_previews: ClassVar[bool] = False
+    """Whether it reads and writes by `within` and `overlay`."""
 
     bucket: str
     path: str
@@ -54,6 +67,8 @@ class Location(ABC):
     options: Mapping[str, Any] = field(default_factory=dict)
     bucket_prefix: str = ""
     managed: bool = field(default=False, repr=False)
+    within: str = field(default="", repr=False)
+    overlay: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.bucket, str) or not re.fullmatch(r"[^./\\\0][^/\\\0]*", self.bucket):
@@ -112,9 +127,10 @@ class Location(ABC):
         """Options by which Polars reaches the store."""
         return {}
 
-    def _table(self, path: str) -> delta.Table:
+    def _table(self, path: str, within: str) -> delta.Table:
+        """Return the place of the delta table at the filled `path` in a folder of the bucket; "" is the bucket."""
         where = f"{self} ({self.provider_name}, bucket {self.full_bucket!r})"
-        return delta.Table(root=self.root, path=path, where=where, reach=self._polars)
+        return delta.Table(root=_below(self.root, within), path=path, where=where, reach=self._polars)
 
     @property
     def prefix(self) -> str:
@@ -153,13 +169,32 @@ class Location(ABC):
         """URI of the bucket, without a trailing slash."""
 
     @property
+    def home(self) -> str:
+        """URI of what its path is relative to: of the bucket, or of the folder that stands for it."""
+        return _below(self.root, self.within)
+
+    @property
     def uri(self) -> str:
         """URI of the location; inside a node its fields are filled, elsewhere they stand as written."""
         try:
             path = self.filled_path()
         except PathError:
             path = self.path
-        return f"{self.root}/{path}"
+        return f"{self.home}/{path}"
+
+    def own(self) -> Self:
+        """Return where a run may write: this location, in a preview that of the same path in its folder."""
+        return replace(self, within=self.overlay, overlay="", managed=True) if self.overlay else self
+
+    def discard(self) -> int:
+        """Remove all that a preview wrote to the bucket, and return how many objects these were."""
+        if not self.within.startswith(PREVIEWS):
+            raise ValueError(f"{self} is of no preview, so nothing of it is removed.")
+        return self._discard()
+
+    def _discard(self) -> int:
+        """Remove all that is in the folder `within`."""
+        raise NotAvailableError(f"{self}: {type(self).__name__} has no previews.")
 
     def metadata(self) -> dict[str, Any]:
         """Return what is known without a call: provider, bucket, path, format, URI, and the store's own settings."""
@@ -221,7 +256,7 @@ class Source(Location):
         tracing.refuse(f"scan() of {self}")
         self.file_format.require(str(self))
         path = self.filled_path()
-        frame = self._table(path).scan(**self.options) if self.is_delta else self._open(path)
+        frame = self._seen_table(path).scan(**self.options) if self.is_delta else self._open(path)
         if self.schema:
             check_schema(frame.collect_schema(), self.schema, str(self))
         check_rows(frame, self.checks, str(self))
@@ -246,8 +281,14 @@ class Source(Location):
         path = self.filled_path()
         if self.is_delta:
             self.file_format.require(str(self))
-            return self._table(path).objects(**self.options)
+            return self._seen_table(path).objects(**self.options)
         return self._objects(path)
+
+    def _seen_table(self, path: str) -> delta.Table:
+        """Return the table that is read: of the preview if it has one there, which hides that of the environment."""
+        if self.overlay and (mine := self._table(path, self.overlay)).exists():
+            return mine
+        return self._table(path, self.within)
 
     @abstractmethod
     def _open(self, path: str) -> pl.LazyFrame:
@@ -322,6 +363,12 @@ class Sink(Location):
         if not isinstance(frame, pl.LazyFrame):
             given = f"{type(frame).__name__}: {frame!r:.80}"
             raise TypeError(f"write() of {self} takes a LazyFrame or DataFrame, not {given}")
+        if not self.within and (preview := preview_name()):
+            raise PreviewError(
+                f"{self} is made by a provider that does not follow the environment, so that preview {preview!r} would "
+                "overwrite the environment's data. Nothing was written.\n"
+                "Hint: make the sink by Provider.from_env()."
+            )
         self.file_format.require(str(self))
         schema = frame.collect_schema()
         check_storable(schema, str(self))
@@ -335,7 +382,7 @@ class Sink(Location):
 
     @abstractmethod
     def twin(self) -> Source:
-        """Return the source of the same location."""
+        """Return the source of the same location; in a preview of what the preview itself has written there."""
 
     @property
     def read_options(self) -> dict[str, Any]:
@@ -357,9 +404,16 @@ class Sink(Location):
         def check(rows: pl.LazyFrame) -> None:
             check_rows(rows, self.checks, str(self))
 
-        self._table(path).write(frame, self.mode, self.partition_by, check)
+        table = self._table(path, self.within)
+        if self.within:
+            table = replace(table, origin=self._table(path, ""))
+        table.write(frame, self.mode, self.partition_by, check)
         return replace(self.twin(), path=escaped(path))
 
     @abstractmethod
     def _publish(self, frame: pl.LazyFrame, schema: pl.Schema, path: str) -> Source:
         """Write `frame` at the filled `path` and return its source."""
+
+
+def _below(root: str, folder: str) -> str:
+    return f"{root}/{folder}" if folder else root

@@ -9,6 +9,7 @@ import contextlib
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
@@ -22,7 +23,7 @@ from glacier_prefect.errors import (
     UnreadableError,
 )
 from glacier_prefect.sources.base import Location, Source
-from glacier_prefect.sources.listing import Listing, find, fixed_parts
+from glacier_prefect.sources.listing import Listing, OverlayTree, Tree, find, fixed_parts
 from glacier_prefect.sources.objects import Meta, Objects, explained
 from glacier_prefect.sources.paths import RESERVED, is_glob
 from glacier_prefect.sources.reading import Opened, read
@@ -50,6 +51,7 @@ class CloudLocation(Location):
         credentials_secret: Name of a secret that holds credentials.
     """
 
+    has_previews: ClassVar[bool] = True
     copy_limit: ClassVar[int | None] = None
     """The most bytes that the store copies in one step."""
     separate_uploads: ClassVar[bool] = True
@@ -67,7 +69,14 @@ class CloudLocation(Location):
     @property
     def objects(self) -> Objects:
         """The bucket's objects."""
-        return Objects(self.credentials.store(self.full_bucket), self._where)
+        return Objects(self.credentials.store(self.full_bucket, self.within), self._where)
+
+    def _discard(self) -> int:
+        objects = self.objects  # of the folder alone, so that nothing outside it can be reached
+        keys = [meta.key for meta in objects.below("")]
+        with ThreadPoolExecutor(max_workers=16) as pool:  # the calls wait for the store, not for each other
+            list(pool.map(lambda key: objects.delete([key]), keys))
+        return len(keys)
 
     @property
     def _where(self) -> str:
@@ -81,7 +90,7 @@ class CloudLocation(Location):
 
     def _uri(self, key: str | PurePath) -> str:
         """Return the URI of an object as Polars takes it: nothing in it is quoted."""
-        return f"{self.root}/{key}"
+        return f"{self.home}/{key}"
 
     @contextlib.contextmanager
     def _explaining(self, key: str) -> Iterator[None]:
@@ -126,12 +135,12 @@ class CloudSource(CloudLocation, Source):
 
     def _open(self, path: str) -> pl.LazyFrame:
         for _ in range(ATTEMPTS):
-            tree, listing = self._list(path)
+            tree, metas, listing = self._list(path)
             if not listing.files and not listing.datasets:
                 raise SourceNotFoundError(self._not_found(path))
-            etags = {str(each.path): tree.metas[str(each.path)].etag for each in listing.files if not each.dataset}
+            etags = {str(each.path): metas[str(each.path)].etag for each in listing.files if not each.dataset}
             try:
-                frame = read(self, listing, tree, partial(self._opened, path, tree, listing, etags))
+                frame = read(self, listing, tree, partial(self._opened, path, metas, listing, etags))
                 frame.collect_schema()  # what is wrong with the first file shows here; Polars does not ask for it again
                 return frame
             except BaseException as error:  # a panic of Polars is not an Exception
@@ -143,23 +152,28 @@ class CloudSource(CloudLocation, Source):
             f"{self._where}: {path!r} was replaced while it was opened, {ATTEMPTS} times in a row."
         )
 
-    def _opened(self, path: str, tree: StoreTree, listing: Listing, etags: Mapping[str, str], _: list[str]) -> Opened:
+    def _opened(
+        self, path: str, found: Mapping[str, Meta], listing: Listing, etags: Mapping[str, str], _: list[str]
+    ) -> Opened:
         uris = [self._uri(each.path) for each in listing.files]
-        if self.file_format.typed and (empty := next((key for key in etags if not tree.metas[key].size), None)):
+        if self.file_format.typed and (empty := next((key for key in etags if not found[key].size), None)):
             raise UnreadableError(f"{self._where}, {empty!r}: the file is empty.\nHint: write it again, or remove it.")
         note(uris, Scan(objects=self, etags=etags))
         sizes = None
         if self.file_format.name == "ndjson":
-            metas = tree.metas | {meta.key: meta for meta in self._of_datasets(listing)}
+            metas = {**found, **{meta.key: meta for meta in self._of_datasets(listing)}}
             sizes = [metas[str(each.path)].size for each in listing.files]
-        # Polars would take the `key=value` folders of the path's fixed part for keys, and those of a dataset too.
+        # Polars would take the `key=value` folders of the path's fixed part for keys, and those of a dataset too; and
+        # it counts on the same folders above all files, which those of an overlay do not have.
         parts = path.split("/")
-        own = any("=" in part for part in parts[: fixed_parts(parts)]) or any(each.dataset for each in listing.files)
+        own = any("=" in part for part in parts[: fixed_parts(parts)]) or any(
+            str(each.path) != each.name for each in listing.files
+        )
         return Opened(files=uris, shown=uris, keyed=None if own else uris, sizes=sizes, options=self._polars)
 
     def _objects(self, path: str) -> list[tuple[str, int, str]]:
-        tree, listing = self._list(path)
-        metas = [tree.metas[str(each.path)] for each in listing.files if not each.dataset]
+        _, found, listing = self._list(path)
+        metas = [found[str(each.path)] for each in listing.files if not each.dataset]
         return [(meta.key, meta.size, meta.etag) for meta in [*metas, *self._of_datasets(listing)]]
 
     def _of_datasets(self, listing: Listing) -> list[Meta]:
@@ -167,13 +181,17 @@ class CloudSource(CloudLocation, Source):
         wanted = {str(each.path) for each in listing.files} | {str(each.schema_file) for each in listing.datasets}
         return [meta for each in listing.datasets for meta in objects.below(str(each.version)) if meta.key in wanted]
 
-    def _list(self, path: str) -> tuple[StoreTree, Listing]:
+    def _list(self, path: str) -> tuple[Tree, dict[str, Meta], Listing]:
+        """Return the tree that was searched, what it knows of objects by their keys, and what was found."""
+        objects, matches = self.objects, self.file_format.matches
         for above in (False, True):
-            tree = StoreTree(self.objects, path, self.file_format.matches, above=above)
-            listing = find(tree, path, self.file_format.matches)
+            store = StoreTree(objects, path, matches, above=above)
+            over = StoreTree(objects, path, matches, above=True, within=self.overlay)
+            tree = OverlayTree(over, store) if self.overlay else store
+            listing = find(tree, path, matches)
             if listing.files or listing.datasets or "/" not in path.rstrip("/"):
                 break
-        return tree, listing
+        return tree, store.metas | over.metas, listing
 
     def _not_found(self, path: str) -> str:
         folder = path.rstrip("/").rpartition("/")[0]

@@ -23,7 +23,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from glacier_prefect import run_context
-from glacier_prefect.errors import PathError, SchemaError, SinkExistsError, SourceNotFoundError, StoreError
+from glacier_prefect.errors import (
+    PathError,
+    PreviewError,
+    SchemaError,
+    SinkExistsError,
+    SourceNotFoundError,
+    StoreError,
+)
 from glacier_prefect.sources.objects import explained
 from glacier_prefect.sources.steady import steadily
 
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 ATTEMPTS = 20
+COPY_LIMIT = 2_000_000_000  # bytes of a table that a preview copies to append to it
 MARK = "glacier_run"
 log = logging.getLogger("prefect.glacier.delta")  # below "prefect", whose loggers are shown in a run
 _lock = threading.Lock()
@@ -63,12 +71,14 @@ class Table:
         root: URI of the bucket.
         path: Filled path of the table's folder in it.
         reach: Options by which Polars reaches the store.
+        origin: In a preview the table of the environment, which is copied before the first rows are appended here.
         where: The source or sink, provider and bucket, for messages.
     """
 
     root: str
     path: str
     where: str
+    origin: Table | None = None
     reach: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +94,10 @@ class Table:
     def uri(self) -> str:
         """Address of the folder."""
         return f"{self.root}/{self.path.strip('/')}"
+
+    def exists(self) -> bool:
+        """Whether there is a table."""
+        return self._opened() is not None
 
     def scan(self, version: int | None = None) -> pl.LazyFrame:
         """Scan one version, the newest if None; it stays the same however long the frame is kept.
@@ -126,6 +140,8 @@ class Table:
         import polars as pl
 
         token = self._token(mode)
+        if mode == "append" and self.origin is not None:
+            self._copy(self.origin)
         if self._settled(self._opened(), mode, token):
             log.info("%s: this run has appended to it already, and does so once", self.where)
             return
@@ -137,6 +153,44 @@ class Table:
             check(rows)
             with self._explaining():
                 self._commit(rows, mode, keys, token)
+
+    def _copy(self, origin: Table) -> None:
+        """Begin as another table is now, unless there is a table here: by one commit, so that it is there whole or not.
+
+        The rows come through this machine, as `deltalake` has no copy that a reader could not see half of.
+
+        Raises:
+            PreviewError: It is too large for that.
+        """
+        if self.exists() or (table := origin._opened()) is None:
+            return
+        size = sum(size for _, size, _ in origin.objects(table.version()))
+        if size > COPY_LIMIT:
+            raise PreviewError(
+                f"{self.where}: a preview appends to a copy of the environment's table {self.path!r}, which has "
+                f"{size / 1e9:.1f} GB; it copies {COPY_LIMIT / 1e9:g} GB at most. Nothing was written.\n"
+                "Hint: try it in an environment with less data, or with mode='overwrite', which copies nothing."
+            )
+        log.info("%s: copies the environment's table, %.1f MB, to append to the copy", self.where, size / 1e6)
+        about = table.metadata()
+        options: dict[str, Any] = {
+            "partition_by": about.partition_columns or None,
+            "configuration": about.configuration,
+            "name": about.name,
+            "description": about.description,
+        }
+        with self._explaining():
+            try:
+                origin.scan(table.version()).sink_delta(
+                    self.uri,
+                    mode="error",
+                    delta_write_options=options,
+                    storage_options=self._options,
+                    credential_provider=None,
+                )
+            except Exception as error:  # another node of the preview was quicker
+                if not re.search("already exists", str(error)):
+                    raise
 
     def _token(self, mode: str) -> str:
         """Return what the commit is known by: the run, the node, and the how many-th of its appends it is."""

@@ -33,14 +33,14 @@ class _GCS(CloudLocation):
     def root(self) -> str:
         return f"gs://{self.full_bucket}"
 
-    def _table(self, path: str) -> Table:
+    def _table(self, path: str, within: str) -> Table:
         if not self.credentials.found_by_deltalake:
             raise ConfigurationError(
                 f"{self}: deltalake finds Google's credentials itself. It takes none of credentials_block= or "
                 "credentials_secret=, and no federated or impersonated ones.\n"
                 "Hint: use the service account of the machine or job, or GOOGLE_APPLICATION_CREDENTIALS with its key."
             )
-        return super()._table(path)
+        return super()._table(path, within)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -123,6 +123,59 @@ class DiskTree(Tree):
         return (name, path.is_dir()) if path.is_dir() or path.is_file() else None
 
 
+class OverlayTree(Tree):
+    """Two folders as one: what is in the upper hides what has its name in the lower. A dataset is all of one of them:
+    if the upper has anything in its folder, that of the lower is hidden.
+
+    Args:
+        upper: What hides.
+        lower: What is hidden; it also knows how to read what the upper has.
+    """
+
+    def __init__(self, upper: Tree, lower: Tree) -> None:
+        self.upper, self.lower = upper, lower
+        self._files: set[str] = set()
+
+    def path(self, name: str) -> PurePath:
+        return (self.upper if name in self._files else self.lower).path(name)
+
+    def dataset(self, folder: str) -> Dataset | None:
+        if (mine := self.upper.dataset(folder)) is not None:
+            return mine
+        theirs = self.lower.dataset(folder)
+        return None if theirs is not None and self._has(folder) else theirs
+
+    def schema(self, dataset: Dataset) -> dict[str, Any]:
+        return self.lower.schema(dataset)
+
+    def entries(self, folder: str, deep: bool) -> list[tuple[str, bool]]:
+        mine = dict.fromkeys(self.upper.entries(folder, deep))
+        self._files |= {folder + name for name, is_folder in mine if not is_folder}
+        if self.lower.dataset(folder) is not None and self._has(folder):  # so its files are hidden, as any that it hid
+            return list(mine)
+        theirs = [
+            (name, is_folder)
+            for name, is_folder in self.lower.entries(folder, deep)
+            if (name, False) not in mine
+            and (is_folder or (name, True) not in mine or not self._has(f"{folder}{name}/"))
+        ]
+        return list(dict.fromkeys([*mine, *theirs]))
+
+    def entry(self, folder: str, name: str, last: bool) -> tuple[str, bool] | None:
+        mine = self.upper.entry(folder, name, last)
+        if mine == (name, False):
+            self._files.add(folder + name)
+            return mine
+        theirs = self.lower.entry(folder, name, last)
+        if theirs == (name, False):
+            return mine if mine is not None and self._has(f"{folder}{name}/") else theirs
+        return mine or theirs
+
+    def _has(self, folder: str) -> bool:
+        """Whether the upper has a file or a dataset in a folder."""
+        return bool(names_below(self.upper, folder, 1))
+
+
 @dataclass
 class _Search:
     tree: Tree

@@ -8,8 +8,10 @@ Writing stages and publishes: one file by rename, many files by one manifest (se
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable
@@ -24,7 +26,7 @@ from glacier_prefect.sources import datasets, snapshots
 from glacier_prefect.sources.base import Location, Sink, Source
 from glacier_prefect.sources.checks import check_rows
 from glacier_prefect.sources.leases import Lease, sweep
-from glacier_prefect.sources.listing import DiskTree, Listing, find, names_below
+from glacier_prefect.sources.listing import DiskTree, Listing, OverlayTree, Tree, find, names_below
 from glacier_prefect.sources.objects import explained
 from glacier_prefect.sources.paths import escaped
 from glacier_prefect.sources.reading import Opened, read
@@ -43,27 +45,43 @@ T = TypeVar("T")
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Local(Location):
     provider_name: ClassVar[str] = "local"
+    has_previews: ClassVar[bool] = True
 
     base_path: str = field(default="data")
 
     @property
-    def folder(self) -> Path:
+    def bucket_folder(self) -> Path:
         """The bucket's folder."""
         return Path(self.base_path).absolute() / self.full_bucket
 
     @property
-    def root(self) -> str:
-        return self.folder.as_uri()
+    def folder(self) -> Path:
+        """The folder that its path is relative to: the bucket's, or the one that stands for it."""
+        return self.bucket_folder / self.within
 
     @property
-    def tree(self) -> DiskTree:
+    def root(self) -> str:
+        return self.bucket_folder.as_uri()
+
+    @property
+    def tree(self) -> Tree:
         """The bucket's folder, to be searched."""
-        return DiskTree(self.folder)
+        tree = DiskTree(self.folder)
+        return OverlayTree(DiskTree(self.bucket_folder / self.overlay), tree) if self.overlay else tree
+
+    def _discard(self) -> int:
+        removed = sum(each.is_file() for each in self.folder.rglob("*"))
+        for bucket in (self.bucket_folder, Path(self.base_path).absolute()):  # beside the buckets is what runs hand on
+            shutil.rmtree(bucket / self.within, ignore_errors=True)
+            for folder in list((bucket / self.within).relative_to(bucket).parents)[:-1]:
+                with contextlib.suppress(OSError):  # another preview is in it, or something else
+                    (bucket / folder).rmdir()
+        return removed
 
     def overlaps(self, other: Location) -> bool:
         if not isinstance(other, _Local) or not self.template.overlaps(other.template):
             return False
-        return self.folder == other.folder
+        return self.bucket_folder == other.bucket_folder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,6 +163,7 @@ class LocalSink(_Local, Sink):
             format=self.file_format.name,
             base_path=self.base_path,
             bucket_prefix=self.bucket_prefix,
+            within=self.within,
             options=self.read_options,
             managed=True,
         )

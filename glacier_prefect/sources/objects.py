@@ -54,9 +54,14 @@ class Meta:
 
 
 def _meta(given: Any) -> Meta:
-    update = {name: given[name] for name in ("e_tag", "version") if given.get(name) is not None}
     etag = (given["e_tag"] or given.get("version") or str(given["last_modified"])).strip('"')
-    return Meta(key=given["path"], size=given["size"], etag=etag, modified=given["last_modified"], update=update)
+    return Meta(
+        key=given["path"], size=given["size"], etag=etag, modified=given["last_modified"], update=_update(given)
+    )
+
+
+def _update(given: Any) -> Any:
+    return {name: given[name] for name in ("e_tag", "version") if given.get(name) is not None}
 
 
 @dataclass(frozen=True)
@@ -157,22 +162,30 @@ class Objects:
 
         It may be what this call has written itself, if the store's answer was lost.
         """
-        return _again(lambda: self._put(key, content, replaces))
+        return self.put_over(key, content, replaces and replaces.update) is not None
 
-    def _put(self, key: str, content: bytes, replaces: Meta | None) -> bool:
+    def put_over(self, key: str, content: bytes, update: Any) -> Any:
+        """Write an object in place of just what `Meta.update` or this said, or where none is if that is None; return
+        what replaces it in turn, None if something else is there.
+
+        That may be what this call has written itself, if the store's answer was lost.
+        """
+        return _again(lambda: self._put(key, content, update))
+
+    def _put(self, key: str, content: bytes, update: Any) -> Any:
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         with self._calling(key):
             try:
-                obstore.put(self.store, key, content, mode=replaces.update if replaces else "create")
+                made = obstore.put(self.store, key, content, mode="create" if update is None else update)
             except (AlreadyExistsError, PreconditionError):
-                return False
+                return None
             except FileNotFoundError:  # S3, if-match: what was to be replaced is gone
-                if replaces is None:
+                if update is None:
                     raise
-                return False
-            return True
+                return None
+            return _update(made)
 
     def write(self, key: str, content: bytes) -> None:
         """Write an object, whatever is there."""
@@ -258,7 +271,7 @@ class Upload(io.RawIOBase):
             self._writer.close()
 
 
-def _again(call: Callable[[], bool]) -> bool:
+def _again(call: Callable[[], T]) -> T:
     """Return what a call does, which obstore does not repeat itself, since it may have been carried out."""
     for wait in REPEAT_AFTER:
         try:

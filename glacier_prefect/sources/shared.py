@@ -66,7 +66,7 @@ class Shared:
 
     def uri(self, name: str) -> str:
         """Return the address of a file."""
-        return f"{self.location.root}/{self._key(name)}"
+        return f"{self.location.home}/{self._key(name)}"
 
     def expire(self, days: float) -> None:
         """Remove files that are older, by the clock of this machine."""

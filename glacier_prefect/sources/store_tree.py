@@ -19,7 +19,15 @@ class StoreTree(Tree):
     Folders below the first glob are listed: all below at once, or only their own entries where nothing more is asked.
     """
 
-    def __init__(self, objects: Objects, path: str, matches: Callable[[str], bool], *, above: bool = False) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        path: str,
+        matches: Callable[[str], bool],
+        *,
+        above: bool = False,
+        within: str = "",
+    ) -> None:
         """Make the tree.
 
         Args:
@@ -27,9 +35,11 @@ class StoreTree(Tree):
             path: What is searched for.
             matches: Whether a file of some name has the format that is read.
             above: Whether the folders that the path names may be in a dataset.
+            within: Folder of the bucket that stands for the bucket.
         """
         self.objects, self.matches, self.above = objects, matches, above
         self.metas: dict[str, Meta] = {}
+        self._within = f"{within}/" if within else ""
         self._asked = path.rstrip("/") + "/"
         self._is_folder = path.endswith("/")
         self._entries: dict[str, dict[tuple[str, bool], None]] = {}
@@ -37,7 +47,7 @@ class StoreTree(Tree):
         self._datasets: dict[str, Dataset | None] = {}
 
     def path(self, name: str) -> PurePosixPath:
-        return PurePosixPath(name)
+        return PurePosixPath(self._within + name)
 
     def dataset(self, folder: str) -> Dataset | None:
         if folder not in self._datasets:
@@ -46,8 +56,8 @@ class StoreTree(Tree):
             else:
                 ask = self.above or folder == self._asked
             above = not folder.startswith(self._asked)
-            found = self.objects.get(f"{folder}{VERSIONS}/{MANIFEST}", beside=above) if ask else None
-            versions = PurePosixPath(folder, VERSIONS)
+            found = self.objects.get(f"{self._within}{folder}{VERSIONS}/{MANIFEST}", beside=above) if ask else None
+            versions = PurePosixPath(self._within + folder, VERSIONS)
             self._datasets[folder] = datasets.parsed(found[1], versions) if found else None
         return self._datasets[folder]
 
@@ -61,11 +71,11 @@ class StoreTree(Tree):
         if (known := self._known(folder)) is None:
             known = self._entries[folder] = {}
             if deep:
-                for meta in self.objects.below(folder):
+                for meta in self.objects.below(self._within + folder):
                     self._add(folder, meta)
                 self._whole.append(folder)
             else:
-                folders, metas = self.objects.children(folder)
+                folders, metas = self.objects.children(self._within + folder)
                 known |= dict.fromkeys((name, True) for name in folders)
                 for meta in metas:
                     self._add(folder, meta)
@@ -77,7 +87,7 @@ class StoreTree(Tree):
         if last and not self._is_folder:
             likely = self.matches(name)  # a file or a dataset is found by the first call
             if (likely or self.dataset(f"{folder}{name}/") is None) and (
-                meta := self.objects.head(folder + name, beside=not likely)
+                meta := self.objects.head(self._within + folder + name, beside=not likely)
             ):
                 self.metas[meta.key] = meta
                 return name, False
@@ -92,7 +102,7 @@ class StoreTree(Tree):
         if meta.size == 0 and not self.matches(meta.key):  # what some programs put in place of a folder
             return
         self.metas[meta.key] = meta
-        name, is_folder = meta.key, False
+        name, is_folder = meta.key.removeprefix(self._within), False
         while name.startswith(below) and len(name) > len(below):
             parent, _, own = name.rpartition("/")
             parent = f"{parent}/" if parent else ""

@@ -144,6 +144,7 @@ class Act:
             text=True,
             timeout=290,
         )
+        (self.folder / "log").write_text(done.stdout)
         return Ran(
             code=done.returncode,
             log=done.stdout,

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,7 @@ region = "eu-west-1"
 bucket_prefix = "NAME-"
 state = "STATE"
 code = "git"
+previews = true
 git = "ORIGIN"
 
 [environments.prod.infrastructure]
@@ -176,6 +176,7 @@ class World:
         }
         self._act: Act | None = None
         self._machines = 0
+        self.took = 0.0  # seconds of a whole deploy
         subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", self.origin], check=True)
         subprocess.run(["git", "clone", "--quiet", self.origin, self.work], check=True, capture_output=True)
         self.git("config", "user.name", "Test")
@@ -309,7 +310,7 @@ class World:
         return {key: bytes(obstore.get(store, key).bytes()) for key in keys}
 
 
-def tree_without_planted(texts: Sequence[str | bytes]) -> None:
+def assert_nothing_planted(texts: Sequence[str | bytes]) -> None:
     """Fail if a planted secret is in a text."""
     for text in texts:
         content = text.encode() if isinstance(text, str) else text
@@ -331,8 +332,3 @@ def _children(pid: int) -> list[int]:
         found += below
         todo += below
     return found
-
-
-def until(moment: float) -> None:
-    """Wait until a time of the monotonic clock."""
-    time.sleep(max(0.0, moment - time.monotonic()))

@@ -20,7 +20,7 @@ from glacier_prefect.deployments.deploying import Planned
 from glacier_prefect.deployments.desired import Target, Wanted, desired
 from glacier_prefect.deployments.packages import install_steps
 from glacier_prefect.deployments.state import NOTHING, Owned, Record, State
-from glacier_prefect.errors import ConfigurationError, DeployRefused, NotAvailableError
+from glacier_prefect.errors import ConfigurationError, DeployRefused
 from glacier_prefect.loading import load_pipeline
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.terraform_plan import Plan
@@ -90,7 +90,7 @@ def test_what_is_wanted_is_plain_data_with_names_of_project_and_environment(pipe
         ("deployment", "flow/dev"),
     ]
     assert Target(project="Acme_x", env="dev", folder=tmp_path).name("My.Data") == "glacier-acme-x-dev-my-data"
-    with pytest.raises(NotAvailableError, match="bucket"):
+    with pytest.raises(ConfigurationError, match="needs an environment in a cloud"):
         desired([pipeline], Target(project="acme", env="dev", folder=tmp_path, code="bucket"))
 
 
@@ -195,7 +195,8 @@ def test_a_journal_survives_a_line_that_a_kill_cut_off(tmp_path: Path) -> None:
     journal.begin(deploy="x")
     with open(tmp_path / "journal.jsonl", "a") as file:
         file.write('{"event": "inte')
-    journal.done(journal.intend("something", None), "id")
+    [number] = journal.intend([("something", {})])
+    journal.done(number, "id")
     assert [each["event"] for each in journal.entries()] == ["begin", "intend", "done"]
     assert (tmp_path / "journal.jsonl").stat().st_mode & 0o777 == 0o600
 
@@ -222,8 +223,10 @@ def test_the_step_that_installs_is_one_line_of_valid_shell(lock: str, tmp_path: 
     assert "{{" not in text
 
 
-def test_a_lock_is_installed_after_the_code_is_there_and_without_one_nothing_is(tmp_path: Path) -> None:
-    assert len(LocalCode(tmp_path).pull_steps()) == 1
+def test_a_lock_is_installed_after_the_code_is_there_and_without_one_nothing_is(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    assert len(LocalCode(tmp_path).pull_steps(pipeline)) == 1
     (tmp_path / "requirements.txt").write_text("polars\n")
-    names = [next(iter(step)).rpartition(".")[2] for step in LocalCode(tmp_path).pull_steps()]
+    names = [next(iter(step)).rpartition(".")[2] for step in LocalCode(tmp_path).pull_steps(pipeline)]
     assert names == ["set_working_directory", "run_shell_script", "addsitedir"]

@@ -391,7 +391,7 @@ def test_command_that_glacier_does_not_know_is_refused_and_not_run(tmp_path: Pat
     driver, _ = TerraformCLI(tmp_path)._checked
     with pytest.raises(UsageError, match=r"'aply' is not a command that Glacier runs\. Did you mean 'apply'"):
         driver.cmd("aply")
-    for command in ("destroy", "force-unlock", "import", "state rm"):
+    for command in ("destroy", "import", "state rm"):
         with pytest.raises(UsageError):
             driver.cmd(command)
     with pytest.raises(AttributeError):

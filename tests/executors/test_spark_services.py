@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -67,7 +68,9 @@ def submitted(
     services.stores[f"{'s3' if is_emr else 'gs'}://{bucket}"] = emulator.store(bucket)
     services.env = dict(emulator.env)
     services.failing.clear()
-    executor = SparkExecutor(**(EMR if is_emr else DATAPROC), poll_seconds=0.5, patience_seconds=20)
+    made = EMR if is_emr else DATAPROC  # as a deployment's runs are told of what `glacier deploy` has made
+    monkeypatch.setenv("GLACIER_EXECUTORS", json.dumps({"spark": {**made, "later": "of a newer module"}}))
+    executor = SparkExecutor(service=made["service"], poll_seconds=0.5, patience_seconds=20)
     context = RunContext(
         run_id=f"run-{time.monotonic_ns()}",
         node="body",
@@ -188,7 +191,9 @@ def test_spark_frames_go_there_and_come_back(submitted: Callable[..., Any]) -> N
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"service": "emr"}, "service='emr'; expected 'emr-serverless' or 'dataproc-serverless'"),
+        ({"service": "emr"}, "service='emr'; expected 'emr-serverless' or 'dataproc-serverless' or 'databricks'"),
+        ({"service": "dataproc-serverless", "subnetwork": "x"}, "no project_id, which that needs"),
+        ({"service": "databricks"}, "no volume, which that needs"),
         ({"service": "emr-serverless", "application_id": "a"}, "no role_arn, which that needs"),
         ({**EMR, "master": "local[2]"}, "service and master"),
         ({**EMR, "subnetwork": "x"}, "subnetwork with service='emr-serverless', where it means nothing"),
@@ -206,10 +211,35 @@ def test_a_run_without_an_exchange_bucket_says_what_is_needed(tmp_path: Path) ->
         SparkExecutor(**EMR).run(Body(function=lambda: None))
 
 
-def test_a_service_names_the_terraform_module_that_it_needs() -> None:
-    assert SparkExecutor().modules() == ()
-    (call,) = SparkExecutor(**DATAPROC).modules()
-    assert (call.source, call.inputs) == (
-        "spark/dataproc-serverless",
-        {"project_id": "emulated", "region": "europe-west1"},
-    )
+def test_a_service_that_no_setting_places_needs_terraform_modules() -> None:
+    assert SparkExecutor().modules() == SparkExecutor(**DATAPROC).modules() == SparkExecutor(**EMR).modules() == ()
+    (call,) = SparkExecutor(service="emr-serverless", archive="s3://b/a.tar.gz").modules()
+    assert (call.source, call.inputs, call.settings) == ("aws/spark", {"cloud": {"archive": "s3://b/a.tar.gz"}}, True)
+    found = SparkExecutor(service="databricks", volume="/Volumes/a/b/c").modules()
+    assert [each.source for each in found] == ["azure/spark", "databricks/job_policy", "databricks/exchange"]
+
+
+def test_what_settings_say_beats_what_a_deployment_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {**EMR, "archive": "s3://b/made.tar.gz"}
+    monkeypatch.setenv("GLACIER_EXECUTORS", json.dumps({"spark": made, "dbt": {"service": "x"}}))
+
+    def used(**settings: Any) -> tuple[Any, ...]:
+        found = SparkExecutor(**settings)._of_service.settings
+        return found.application_id, found.archive
+
+    assert used(service="emr-serverless") == ("00app", "s3://b/made.tar.gz")
+    assert used(service="emr-serverless", archive="s3://b/own.tar.gz") == ("00app", "s3://b/own.tar.gz")
+    assert used(**{**EMR, "application_id": "00own"}) == ("00own", None), "what is elsewhere has nothing of here"
+    assert SparkExecutor(service="emr-serverless").completed({"archive": "s3://b/file.tar.gz"}).archive is not None
+
+
+@pytest.mark.parametrize("made", ["", "{}", json.dumps({"spark": DATAPROC})], ids=["no deployment", "none", "another"])
+def test_a_run_that_nobody_told_of_a_service_says_how_to(made: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLACIER_EXECUTORS", made)
+    context = RunContext(run_id="r", node="body", exchange="nowhere")
+    with (
+        run_context.entered(context),
+        pytest.raises(ConfigurationError, match=r"task 'body'.*application_id") as raised,
+    ):
+        SparkExecutor(service="emr-serverless").submit(Any)
+    assert "set application_id and role_arn in [environments.X.executors.spark]" in str(raised.value)

@@ -16,21 +16,22 @@ class Rights(ABC):
 
     Args:
         state: As `terraform show -json` prints it.
+        of: The module that makes the pipelines' identities: "work_pool" for those of runs, "spark" for those of jobs.
     """
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
-        self.state = state
+    def __init__(self, state: Mapping[str, Any], of: str = "work_pool") -> None:
+        self.state, self.of = state, of
         self.read()
 
     @abstractmethod
     def read(self) -> None:
         """Look up what is asked again and again."""
 
-    def each(self, type: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield key and values of each resource of a type."""
+    def each(self, type: str, of: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield key and values of each resource of a type, in a module whose name ends so."""
         for module in self.state["values"]["root_module"]["child_modules"]:
             for resource in module["resources"]:
-                if resource["type"] == type:
+                if resource["type"] == type and module["address"].endswith(of):
                     yield str(resource.get("index", "")), resource["values"]
 
     @abstractmethod
@@ -40,6 +41,10 @@ class Rights(ABC):
     @abstractmethod
     def may_read_secret(self, pipeline: str, secret: str) -> bool:
         """Whether they may read a secret."""
+
+    @abstractmethod
+    def may_submit(self, pipeline: str, other: str) -> bool:
+        """Whether a pipeline's runs may start, look at and cancel jobs with the identity of those of another."""
 
     def sees(self, prefix: str, verb: str, name: str) -> bool:
         """Whether a grant of a prefix is meant to allow something."""
@@ -57,7 +62,7 @@ class OnAWS(Rights):
     def read(self) -> None:
         self.policies = {
             key: json.loads(values["policy"])
-            for key, values in self.each("aws_iam_role_policy")
+            for key, values in self.each("aws_iam_role_policy", self.of)
             if values["name"] == "pipeline"
         }
         found = re.search(r"arn:([^:]+):s3:::", json.dumps(self.policies))
@@ -78,6 +83,25 @@ class OnAWS(Rights):
         action = "secretsmanager:GetSecretValue"
         return pipeline in self.policies and aws.allows(self.policies[pipeline], action, f"{place[0]}{secret}-AbCdEf")
 
+    def may_submit(self, pipeline: str, other: str) -> bool:
+        [(_, application)] = self.each("aws_emrserverless_application")
+        runs = {key: values["name"] for key, values in self.each("aws_iam_role", "work_pool")}
+        roles = {key: values["name"] for key, values in self.each("aws_iam_role", "spark")}
+        policies = [
+            json.loads(values["policy"])
+            for _, values in self.each("aws_iam_role_policy", "spark")
+            if values["role"] == runs[pipeline]
+        ]
+        account = re.search(r"arn:[^:]+:iam::[^:]*:role/", json.dumps(policies))
+        assert account
+        asked = [
+            *(("emr-serverless:" + each, application["arn"]) for each in ("StartJobRun", "ListJobRuns")),
+            *(("emr-serverless:" + each, f"{application['arn']}/jobruns/1") for each in ("GetJobRun", "CancelJobRun")),
+            ("iam:PassRole", account[0] + roles[other]),
+        ]
+        service = {"iam_PassedToService": "emr-serverless.amazonaws.com"}
+        return all(any(aws.allows(each, action, arn, **service) for each in policies) for action, arn in asked)
+
 
 class OnAzure(Rights):
     def read(self) -> None:
@@ -86,7 +110,8 @@ class OnAzure(Rights):
             for _, values in self.each("azurerm_role_definition")
             if values["permissions"][0]["data_actions"]
         }
-        self.principals = {key: each["principal_id"] for key, each in self.each("azurerm_user_assigned_identity")}
+        found = self.each("azurerm_user_assigned_identity", self.of)
+        self.principals = {key: each["principal_id"] for key, each in found}
         self.assignments: dict[str, list[dict[str, Any]]] = {}
         for _, values in self.each("azurerm_role_assignment"):
             self.assignments.setdefault(values["principal_id"], []).append(values)
@@ -104,6 +129,12 @@ class OnAzure(Rights):
         found = self.assignments.get(self.principals[pipeline], [])
         return any(each["scope"].endswith(f"/secrets/{secret}") for each in found)
 
+    def may_submit(self, pipeline: str, other: str) -> bool:
+        # That it sees the workspace; whose jobs it starts there, Databricks says.
+        runs = {key: each["principal_id"] for key, each in self.each("azurerm_user_assigned_identity", "work_pool")}
+        found = self.assignments.get(runs[pipeline], [])
+        return pipeline == other and any("/Microsoft.Databricks/workspaces/" in each["scope"] for each in found)
+
 
 class OnGCP(Rights):
     def read(self) -> None:
@@ -113,7 +144,7 @@ class OnGCP(Rights):
         }
         self.members = {
             key: f"serviceAccount:{values['account_id']}@{values['project']}.iam.gserviceaccount.com"
-            for key, values in self.each("google_service_account")
+            for key, values in self.each("google_service_account", self.of)
         }
         self.buckets = [each for _, each in self.each("google_storage_bucket_iam_member")]
         self.folders = [each for _, each in self.each("google_storage_managed_folder_iam_member")]
@@ -130,6 +161,18 @@ class OnGCP(Rights):
     def may_read_secret(self, pipeline: str, secret: str) -> bool:
         found = [each for each in self.secrets if each["secret_id"].rpartition("/")[2] == secret]
         return self.members[pipeline] in [each["member"] for each in found]
+
+    def may_submit(self, pipeline: str, other: str) -> bool:
+        runs = OnGCP(self.state, "work_pool").members[pipeline]
+        role = next((each["role"] for _, each in self.each("google_project_iam_member") if each["member"] == runs), "")
+        needed = {f"dataproc.batches.{each}" for each in ("create", "get", "cancel")}
+        acts_as = {
+            each["service_account_id"].rpartition("/")[2]
+            for _, each in self.each("google_service_account_iam_member", "spark")
+            if each["member"] == runs and each["role"] == "roles/iam.serviceAccountUser"
+        }
+        account = OnGCP(self.state, "spark").members[other].removeprefix("serviceAccount:")
+        return needed <= set(self.roles.get(role, ())) and account in acts_as
 
     def sees(self, prefix: str, verb: str, name: str) -> bool:
         if verb == "list" and prefix and not prefix.endswith("/"):

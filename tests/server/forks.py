@@ -2,7 +2,8 @@
 
 Reads one JSON line a command (`words`, `folder`, `env`, and `at`: what breaks) and answers with one: the exit code (if
 below 0 the signal), what it said, and its writes to Prefect. What can break: `refuse` is the number of the write that
-Prefect refuses; `journal` and `record` are the disk that is full when the second write is noted, or the record written.
+Prefect refuses; `kill` that of the one after which the process is killed; `journal` and `record` are the disk that is
+full when the second write is noted, or the record written.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -36,11 +38,14 @@ def child(command: dict[str, Any], said: int, writes: int) -> None:
             del at["refuse"]  # what undoes it has to work
             raise DeployFailed("Prefect refused it on purpose")
         os.write(writes, " ".join([*given[:2], "\n"]).encode())
-        return write(self, *given)
+        answer = write(self, *given)
+        if at.get("kill") == self.writes:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
 
-    def noted(self: Journal, *given: Any) -> int:
+    def noted(self: Journal, *given: Any) -> list[int]:
         if "journal" in at and any(each["event"] == "done" for each in self.entries()):
-            with self._path.open("ab") as file:  # the rest of a page that is begun has room
+            with Path(".glacier/dev/journal.jsonl").open("ab") as file:  # the rest of a page that is begun has room
                 file.write(b"\n" * (-file.tell() % 4096))
             fill(at["journal"])
         return intend(self, *given)

@@ -25,6 +25,11 @@ PLACES = {
     "gcp": 'provider = "gcp"\nproject_id = "acme-data"\nregion = "europe-west1"',
 }
 AZURE_TOO = 'provider = "azure"\nlocation = "northeurope"\nresource_group = "acme-dr"\nstorage_account = "acmedr"'
+SPARK = {
+    "aws": 'service = "emr-serverless"\narchive = "s3://acme-code/environment.tar.gz"',
+    "azure": 'service = "databricks"\nvolume = "/Volumes/main/default/exchange"',
+    "gcp": 'service = "dataproc-serverless"\ncontainer_image = "registry.example.com/jobs:1"',
+}
 STATES = {"aws": "acme-state", "azure": "acmestate/state", "gcp": "acme-state"}
 INFRASTRUCTURE = """
 [environments.ENV.infrastructure]
@@ -52,9 +57,9 @@ password = Secret("DB_PASSWORD")
 def load(orders, prices):
     return orders.scan().join(prices.scan(), on="item").with_columns(login=pl.lit(len(password.get())))
 
-@task
+@task(executor="spark")
 def summed(frame):
-    return frame.group_by("day").agg(total=pl.col("price").sum())
+    return frame.groupBy("day").agg({"price": "sum"}).withColumnRenamed("sum(price)", "total")
 
 @pipeline(name="daily", schedule="0 6 * * *")
 def daily():
@@ -100,6 +105,7 @@ def shop(environment: str, folder: Path, *, hardened: bool = False) -> Path:
     infra = INFRASTRUCTURE.replace("ENV", "prod").replace("IMAGE", image) if own != "local" else ""
     if hardened:
         infra = infra.replace('worker = "service"', 'worker = "service"\nhardened = true')
+    infra += f"\n[environments.prod.executors.spark]\n{SPARK[own]}\n" if own in SPARK else ""
     secrets = '\n[environments.prod.secrets]\nDB_PASSWORD = "shop-db-password"\n'
     (folder / "glacier.toml").write_text(toml("shop", environment, more) + infra + secrets)
     (folder / "flow.py").write_text(SHOP.replace("COPY", ELSEWHERE if "+" in environment else HERE))

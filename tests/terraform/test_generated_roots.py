@@ -42,6 +42,46 @@ def test_generating_twice_writes_the_same_bytes(environment: str, tmp_path: Path
 
 
 @with_terraform
+@pytest.mark.parametrize("mirror", ["newer", "older"])
+def test_every_root_is_formatted_valid_without_a_warning_and_planned_with_mock_providers(
+    mirror: str, terraforms: dict[str, Terraform], tmp_path: Path
+) -> None:
+    """All in one folder, since installing takes longer than what is looked at.
+
+    Of a root itself there is nothing to format: it is JSON, written sorted. The copies of modules are formatted.
+    """
+    roots_of = {}
+    for name in (*EXAMPLES, "shop"):
+        for environment in ENVIRONMENTS:
+            if mirror == "newer" or environment not in ("aws", "local"):  # of these there is one major version
+                made = roots.generated(project(name, environment, tmp_path / "projects" / name / environment))
+                copied = tmp_path / "roots" / f"{name}-{environment.replace('+', '-')}"
+                shutil.copytree(made, copied)
+                root = json.loads((copied / "main.tf.json").read_text())
+                del root["terraform"]["backend"]  # there is one in a folder, and it is tried with an apply
+                (copied / "main.tf.json").write_text(json.dumps(root))
+                roots_of[copied.name] = root
+    called = "".join(f'module "{name}" {{\n  source = "./roots/{name}"\n}}\n' for name in roots_of)
+    (tmp_path / "main.tf").write_text(called)
+    mocked = sorted({provider for root in roots_of.values() for provider in root.get("provider", {})})
+    tests = [f'mock_provider "{provider}" {{}}\n' for provider in mocked]
+    tests += [
+        f'run "{name}" {{\n  command = plan\n  module {{\n    source = "./roots/{name}"\n  }}\n}}\n'
+        for name in roots_of
+    ]
+    sources = [root["terraform"].get("required_providers", {}) for root in roots_of.values()]
+    needed = {"terraform": {"required_providers": {key: value for each in sources for key, value in each.items()}}}
+    (tmp_path / "terraform.tf.json").write_text(json.dumps(needed))
+    (tmp_path / "all.tftest.hcl").write_text("".join(tests))
+    terraform = terraforms[mirror]
+    assert terraform(tmp_path, "fmt", "-check", "-recursive", "roots") == ""
+    terraform(tmp_path, "init", "-backend=false")
+    assert json.loads(terraform(tmp_path, "validate", "-json"))["diagnostics"] == []
+    assert f"Success! {len(roots_of)} passed, 0 failed." in terraform(tmp_path, "test")
+    assert len(roots_of) == (20 if mirror == "newer" else 12)
+
+
+@with_terraform
 @pytest.mark.parametrize("hardened", [False, True], ids=["plain", "hardened"])
 @pytest.mark.parametrize(("environment", "mirror"), MIRRORED)
 def test_terraform_applies_it_with_nothing_left_to_do_and_destroys_it(
@@ -59,12 +99,21 @@ def test_terraform_applies_it_with_nothing_left_to_do_and_destroys_it(
     root["terraform"]["backend"] = {"local": {}}  # the cloud's is not here
     (folder / "main.tf.json").write_text(json.dumps(root))
     terraform(folder, "init")
-    assert json.loads(terraform(folder, "validate", "-json"))["diagnostics"] == []
-    assert "Apply complete!" in terraform(folder, "apply", "-auto-approve")
+    said = terraform(folder, "apply", "-auto-approve")
+    assert "Apply complete!" in said
+    assert "Warning:" not in said
     assert "No changes." in terraform(folder, "plan", "-detailed-exitcode")
     outputs = json.loads(terraform(folder, "output", "-json"))
     assert set(outputs["buckets"]["value"]) >= {f"{environment.partition('+')[0]}_bucket_raw"}
     assert set(outputs["pipeline_job_variables"]["value"]) == {"daily", "copy"}
+    told = {
+        "aws": {"application_id", "role_arn"},
+        "azure": {"host"},
+        "gcp": {"project_id", "region", "subnetwork", "service_account", "container_image"},
+    }
+    [(pipeline, executors)] = outputs["executors"]["value"].items()
+    assert (pipeline, set(executors)) == ("daily", {"spark"})
+    assert set(executors["spark"]) == {"service", *told[environment.partition("+")[0]]}
     monkeypatch.setenv("GLACIER_ALLOW_DATA_LOSS", "true")
     assert "Destroy complete!" in terraform(folder, "destroy", "-auto-approve")
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from glacier_prefect import infrastructure
-from glacier_prefect.modules import Access, Needs, WorkPool, expression, merge
+from glacier_prefect import SparkExecutor, infrastructure
+from glacier_prefect.modules import Access, Jobs, Needs, WorkPool, expression, merge
 from glacier_prefect.providers import AWSProvider, AzureProvider, GCPProvider
 from glacier_prefect.providers.base import CloudProvider
-from tests.policies.rights import KINDS
+from tests.policies.rights import KINDS, Rights
 from tests.terraform.plugins import Terraform
 
 pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH")
@@ -63,6 +63,7 @@ def applied(
     secrets: Mapping[str, tuple[str, ...]],
     terraform: Terraform,
     folder: Path,
+    jobs: tuple[Jobs, ...] = (),
 ) -> dict[str, Any]:
     """Apply a root for pipelines and return its state."""
     pool = WorkPool(name="glacier-acme-prod-pool", type=provider.work_pools[0], pipelines=accesses, env={})
@@ -74,6 +75,7 @@ def applied(
         pipelines=accesses,
         work_pool=pool,
         secrets=secrets,
+        jobs=jobs,
     )
     calls = merge(provider.modules(needs))
     document = {
@@ -100,7 +102,20 @@ def test_each_of_fifty_pipelines_may_do_what_its_graph_says_and_nothing_else(
 ) -> None:
     accesses, secrets = fifty()
     rights = KINDS[cloud](applied(PROVIDERS[cloud], accesses, secrets, terraforms["newer"], tmp_path))
-    wrong, allowed, denied = [], 0, 0
+    wrong, allowed, denied = asked(rights, accesses)
+    for pipeline in accesses:
+        for secret in SECRETS:
+            if rights.may_read_secret(pipeline, secret) != (secret in secrets[pipeline]):
+                wrong.append((pipeline, "secret", secret, secrets[pipeline]))
+    assert not wrong, wrong[:5]
+    assert allowed > 1000
+    assert denied > 1000
+
+
+def asked(rights: Rights, accesses: Mapping[str, Access]) -> tuple[list[Any], int, int]:
+    """Ask for each pipeline, bucket, name and verb; return what is not as meant, how much is allowed, and denied."""
+    wrong: list[Any] = []
+    allowed, denied = 0, 0
     for pipeline, access in accesses.items():
         for bucket in BUCKETS:
             reads, writes = access.reads.get(bucket, ()), access.writes.get(bucket, ())
@@ -113,12 +128,31 @@ def test_each_of_fifty_pipelines_may_do_what_its_graph_says_and_nothing_else(
                     allowed, denied = allowed + meant, denied + (not meant)
                     if rights.may(pipeline, verb, bucket, name) != meant:
                         wrong.append((pipeline, verb, bucket, name, meant, granted))
-        for secret in SECRETS:
-            if rights.may_read_secret(pipeline, secret) != (secret in secrets[pipeline]):
-                wrong.append((pipeline, "secret", secret, secrets[pipeline]))
-    assert not wrong, wrong[:5]
-    assert allowed > 1000
-    assert denied > 1000
+    return wrong, allowed, denied
+
+
+@pytest.mark.parametrize("cloud", PROVIDERS)
+def test_jobs_may_do_what_their_bodies_do_and_only_runs_of_their_pipeline_submit_them(
+    cloud: str, terraforms: dict[str, Terraform], tmp_path: Path
+) -> None:
+    runs = {
+        "one": Access(reads={"raw": ("orders/", "b/")}, writes={"curated": ("b/", "x/y/z/")}),
+        "two": Access(reads={"raw": ("x/y/z/",)}, writes={"reports": ("orders/", "b/c.csv")}),
+    }
+    of_jobs = {
+        "one": Access(reads={"raw": ("orders/",)}, writes={"curated": ("x/y/z/",)}),
+        "two": Access(writes={"reports": ("orders/",)}),
+    }
+    service = {"aws": "emr-serverless", "azure": "databricks", "gcp": "dataproc-serverless"}[cloud]
+    calls = SparkExecutor(service=service, **({"volume": "/Volumes/a/b/c"} if cloud == "azure" else {})).modules()
+    jobs = (Jobs(calls=calls[:1], pipelines=of_jobs),)  # those in the workspace grant nothing of Azure
+    state = applied(PROVIDERS[cloud], runs, {}, terraforms["newer"], tmp_path, jobs)
+    for of, accesses in (("spark", of_jobs), ("work_pool", runs)):
+        wrong, allowed, denied = asked(KINDS[cloud](state, of), accesses)
+        assert not wrong, (of, wrong[:5])
+        assert min(allowed, denied) > 20
+    rights = KINDS[cloud](state, "spark")
+    assert {(a, b) for a in runs for b in runs if rights.may_submit(a, b)} == {("one", "one"), ("two", "two")}
 
 
 @pytest.mark.parametrize("cloud", PROVIDERS)

@@ -28,7 +28,7 @@ OUTPUTS = {
     "secrets": "names ids",
     "state": "name id backend",
     "identity": "plan deploy boundary provider_id",
-    "spark": "settings identities",
+    "spark": "settings pipeline_settings identities",
     "budget": "name",
 }
 # On one machine there is nobody to keep out, and nothing that costs.
@@ -45,7 +45,6 @@ MORE_OUTPUTS = {
     "azure/secrets": "store",
     "azure/spark": "workspace_id access_connectors",
     "gcp/identity": "roles",
-    "gcp/spark": "pipeline_settings",
 }
 BOUNDS = r">= \d+\.\d+(\.\d+)?, < \d+\.\d+(\.\d+)?"
 

@@ -6,15 +6,18 @@ whose bucket "copies" is called "archive" now. Stand-ins plan no replacement: on
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from glacier_prefect import cli_deploy
 from glacier_prefect.deployments import show
 from glacier_prefect.deployments.deploying import Planned
 from glacier_prefect.deployments.state import Record
+from glacier_prefect.environments import Environment, Project
 from glacier_prefect.terraform_plan import Plan
 from glacier_prefect.terraform_rights import rights
 
@@ -26,10 +29,14 @@ def recorded(cloud: str) -> dict[str, Any]:
     return found
 
 
-def shown(document: dict[str, Any]) -> dict[str, Any]:
+def planned(document: dict[str, Any]) -> Planned:
     plan = Plan(path=Path("plan"), destroy=False, has_changes=True, json=document)
     record = Record(number=1, deploy="d", command="deploy", objects=())
-    return show.tree(Planned(changes=(), infrastructure=plan, api="there", flows={}, record=record), "shop", "prod")
+    return Planned(changes=(), infrastructure=plan, api="there", flows={}, record=record)
+
+
+def shown(document: dict[str, Any]) -> dict[str, Any]:
+    return show.tree(planned(document), "shop", "prod")
 
 
 @pytest.mark.parametrize("cloud", ["aws", "azure", "gcp"])
@@ -75,7 +82,8 @@ def test_what_a_module_makes_is_one_row_and_what_loses_data_says_so(cloud: str, 
     assert "rights\n" in text
 
 
-def test_a_replacement_of_a_bucket_is_shown_with_what_it_loses() -> None:
+def with_replacement() -> dict[str, Any]:
+    """Return a plan in which a bucket that is to be made is replaced instead, beside one that is deleted."""
     document = recorded("gcp")
     [bucket] = [
         each
@@ -84,10 +92,43 @@ def test_a_replacement_of_a_bucket_is_shown_with_what_it_loses() -> None:
     ]
     before = {**bucket["change"]["after"], "location": "US"}
     bucket["change"] |= {"actions": ["delete", "create"], "before": before, "before_sensitive": {}}
-    found = shown(document)
+    return document
+
+
+def test_a_replacement_of_a_bucket_is_shown_with_what_it_loses() -> None:
+    found = shown(with_replacement())
     [replaced] = [each for each in found["infrastructure"] if each["action"] == "replace"]
     assert replaced["loses_data"]
     assert replaced["fields"]["location"] == {"old": "US", "new": "EUROPE-WEST1"}
     assert "-/+ module.gcp_bucket_archive.google_storage_bucket.bucket (holds data" in show.as_text(found)
     assert "1 to replace" in show.as_text(found)
     assert show.as_markdown(found).count("```") % 2 == 0
+
+
+def test_what_loses_data_comes_first_and_is_red_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("GLACIER_ENV", "prod")
+    project = Project(folder=Path(), named="shop", environments={"prod": Environment(name="prod")})
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+
+    def printed(stream: io.StringIO, format: str = "text") -> list[str]:
+        return cli_deploy._rendered(planned(with_replacement()), project, format, stream).splitlines()
+
+    lines = printed(terminal)
+    red = [line for line in lines if "\x1b" in line]
+    assert [line.partition("module.")[0] for line in red] == ["│  ├─ \x1b[31m-/+ ", "│  ├─ \x1b[31m- "]
+    assert all(line.endswith("(holds data, needs --allow-data-loss)\x1b[0m") for line in red)
+    rows = [line for line in lines if line.startswith("│  ├─") or line.startswith("│  └─")]
+    assert rows[:2] == red
+    assert len(rows) > 5
+    plain = [line.replace("\x1b[31m", "").replace("\x1b[0m", "") for line in lines]
+    assert printed(io.StringIO()) == plain, "no color where there is no terminal"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert printed(terminal) == plain
+    markdown = printed(terminal, "markdown")
+    assert [line[0] for line in markdown if line.endswith(show.LOSES)] == ["-", "-"], "which is red in a diff"
+    first = markdown.index("```diff") + 1
+    assert markdown[first].endswith(show.LOSES)

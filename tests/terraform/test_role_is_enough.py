@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import obstore
 import polars as pl
 import pytest
 
@@ -60,8 +61,8 @@ TABLE = 'provider.bucket_sink("tables", "a/table", format="delta")'
 ROWS = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 
 
-def policy_of(folder: Path, terraform: Terraform, root: Path) -> dict[str, Any]:
-    """Return the policy of the runs of the pipeline in a project's folder."""
+def policy_of(folder: Path, terraform: Terraform, root: Path, who: str = "daily") -> dict[str, Any]:
+    """Return the policy of the runs of the pipeline in a project's folder, or of previews of it."""
     with roots.entered(folder) as (project, pipelines):
         [(provider, needs)] = infrastructure.needs(pipelines, project)
         call = next(each for each in provider.modules(needs) if each.source == "aws/work_pool")
@@ -73,15 +74,15 @@ def policy_of(folder: Path, terraform: Terraform, root: Path) -> dict[str, Any]:
     terraform(root, "init")
     terraform(root, "plan", "-out=plan")
     planned = json.loads(terraform(root, "show", "-json", "plan"))["planned_values"]["root_module"]["child_modules"]
-    of_runs = [each["values"] for each in planned[0]["resources"] if each.get("index") == "daily"]
+    of_runs = [each["values"] for each in planned[0]["resources"] if each.get("index") == who]
     [policy] = [each["policy"] for each in of_runs if "policy" in each]
     return json.loads(re.sub(r"arn:[^:]+:s3", "arn:aws:s3", policy))  # the stand-in makes up a partition
 
 
-def ran(folder: Path, s3: S3, port: int) -> subprocess.CompletedProcess[str]:
+def ran(folder: Path, s3: S3, port: int, **more: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "GLACIER_"))}
     keys = {"AWS_ACCESS_KEY_ID": s3.access_key_id, "AWS_SECRET_ACCESS_KEY": s3.secret_access_key}
-    env |= {"GLACIER_ENV": "prod", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", **keys}
+    env |= {"GLACIER_ENV": "prod", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", **keys, **more}
     return subprocess.run([sys.executable, "flow.py"], cwd=folder, env=env, capture_output=True, text=True)
 
 
@@ -97,7 +98,7 @@ def test_a_run_does_all_with_its_role_and_a_second_one_with_mode_error_says_what
         flow = flow.replace(f'"{name}"', f'"{bucket}"')
         s3.make_bucket(bucket)
     (folder / "flow.py").write_text(flow)
-    (folder / "glacier.toml").write_text(roots.toml("acme", "aws"))
+    (folder / "glacier.toml").write_text(roots.toml("acme", "aws", "previews = true\n"))
     for key in ("in/one.parquet", "in/folder/1.parquet", "in/d-1/x.parquet", "other/x.parquet"):
         ROWS.write_parquet(f"s3://{raw}/{key}", storage_options=s3.storage_options)
     policy = policy_of(folder, terraforms["newer"], tmp_path / "root")
@@ -112,3 +113,19 @@ def test_a_run_does_all_with_its_role_and_a_second_one_with_mode_error_says_what
     other = f"s3://{raw}/other/x.parquet"
     with RoleFront(policy, behind=s3.port) as front, pytest.raises(Exception, match=r"403|[Dd]enied|[Pp]ermission"):
         pl.read_parquet(other, storage_options=s3.at(front.server_port).storage_options)
+    if not delta:
+        return
+    # Previews of it: with their own role all of it works too, on top of what is there, and nothing else is written.
+    policy = policy_of(folder, terraforms["newer"], tmp_path / "previews", "preview")
+    stores = {name: s3.store(name) for name in (raw, out, tables)}
+
+    def etags() -> dict[str, str]:
+        found = (each for store in stores.values() for page in obstore.list(store) for each in page)
+        return {each["path"]: each["e_tag"] for each in found if not each["path"].startswith(".glacier/preview/pr-1/")}
+
+    before = etags()
+    with RoleFront(policy, behind=s3.port) as front:
+        done = ran(folder, s3, front.server_port, GLACIER_PREVIEW="pr-1")
+        assert done.returncode == 0, done.stderr
+        assert {each.action for each in front.denied} <= {"s3:GetObject", "s3:ListBucket"}
+    assert etags() == before

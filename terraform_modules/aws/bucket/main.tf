@@ -14,9 +14,10 @@ locals {
 
   # Folders in which a sink leaves what it has not published: beside its file. S3 matches prefixes only, so each is named.
   folders = toset(concat([""], flatten([
-    for writer in var.writers : [for prefix in writer.prefixes : regex("^(?:.*/)?", prefix)]
+    for writer in var.writers : [for prefix in writer.prefixes : regex("^(?:.*/)?", prefix) if prefix != local.previews]
   ])))
-  expiring = merge([
+  previews = ".glacier/preview/"
+  expiring = merge(anytrue([for writer in var.writers : contains(writer.prefixes, local.previews)]) ? { (local.previews) = var.lifecycle_days.old_versions } : {}, [
     for folder in local.folders : {
       "${folder}.glacier/exchange/" = var.lifecycle_days.exchange
       "${folder}.glacier/cache/"    = var.lifecycle_days.exchange

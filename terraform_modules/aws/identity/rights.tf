@@ -16,22 +16,30 @@ locals {
   rights = {
     bucket = {
       none = { read = [], write = [] }
-      own = [{
-        resources = local.named.bucket
-        read = [
-          "s3:GetAccelerateConfiguration", "s3:GetBucketAcl", "s3:GetBucketCORS", "s3:GetBucketLocation", "s3:GetBucketLogging",
-          "s3:GetBucketObjectLockConfiguration", "s3:GetBucketOwnershipControls", "s3:GetBucketPolicy",
-          "s3:GetBucketPublicAccessBlock", "s3:GetBucketRequestPayment", "s3:GetBucketTagging", "s3:GetBucketVersioning",
-          "s3:GetBucketWebsite", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration",
-          "s3:GetReplicationConfiguration", "s3:ListBucket", "s3:ListTagsForResource",
-        ]
-        write = [
-          "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:PutBucketLogging", "s3:PutBucketOwnershipControls",
-          "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning",
-          "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration", "s3:PutReplicationConfiguration", "s3:TagResource",
-          "s3:UntagResource",
-        ]
-      }]
+      own = [
+        {
+          resources = local.named.bucket
+          read = [
+            "s3:GetAccelerateConfiguration", "s3:GetBucketAcl", "s3:GetBucketCORS", "s3:GetBucketLocation", "s3:GetBucketLogging",
+            "s3:GetBucketObjectLockConfiguration", "s3:GetBucketOwnershipControls", "s3:GetBucketPolicy",
+            "s3:GetBucketPublicAccessBlock", "s3:GetBucketRequestPayment", "s3:GetBucketTagging", "s3:GetBucketVersioning",
+            "s3:GetBucketWebsite", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration",
+            "s3:GetReplicationConfiguration", "s3:ListBucket", "s3:ListTagsForResource",
+          ]
+          write = [
+            "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:PutBucketLogging", "s3:PutBucketOwnershipControls",
+            "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning",
+            "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration", "s3:PutReplicationConfiguration", "s3:TagResource",
+            "s3:UntagResource",
+          ]
+        },
+        {
+          # The code of runs: archives that a deployment brings and removes, and of no bucket anything else.
+          resources = [for name in sort(var.buckets) : "arn:${local.partition}:s3:::${name}/*.glacier/code/*"]
+          read      = []
+          write     = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+        },
+      ]
     }
 
     budget = {
@@ -57,7 +65,7 @@ locals {
     }
 
     registry = {
-      none = { read = [], write = [] }
+      none = { read = [], write = ["ecr:GetAuthorizationToken"] }
       own = [{
         resources = ["arn:${local.partition}:ecr:${local.in_region}:repository/${var.prefix}*"]
         read      = ["ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:GetRepositoryPolicy", "ecr:ListTagsForResource"]
@@ -65,6 +73,9 @@ locals {
           "ecr:CreateRepository", "ecr:DeleteLifecyclePolicy", "ecr:DeleteRepository", "ecr:DeleteRepositoryPolicy",
           "ecr:PutImageScanningConfiguration", "ecr:PutImageTagMutability", "ecr:PutLifecyclePolicy", "ecr:SetRepositoryPolicy",
           "ecr:TagResource", "ecr:UntagResource",
+          # of the images with the code, which a deployment pushes
+          "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:GetDownloadUrlForLayer",
+          "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
         ]
       }]
     }

@@ -1,11 +1,13 @@
 output "settings" {
-  description = "What SparkExecutor needs: the service, the application, and the role of jobs if there is one pipeline; else identities has it."
-  value = {
-    service        = "emr-serverless"
-    application_id = aws_emrserverless_application.spark.id
-    role_arn       = length(local.role_arns) == 1 ? one(values(local.role_arns)) : null
-  }
-  depends_on = [aws_iam_role_policy.pipeline, aws_iam_role_policy.submitter]
+  description = "What SparkExecutor needs, for all pipelines: service and application_id."
+  value       = { service = "emr-serverless", application_id = aws_emrserverless_application.spark.id }
+  depends_on  = [aws_iam_role_policy.submitter]
+}
+
+output "pipeline_settings" {
+  description = "What it needs by pipeline, on top: role_arn."
+  value       = { for name, arn in local.role_arns : name => { role_arn = arn } }
+  depends_on  = [aws_iam_role.pipeline, aws_iam_role_policy.pipeline]
 }
 
 output "identities" {

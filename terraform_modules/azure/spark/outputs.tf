@@ -1,7 +1,12 @@
 output "settings" {
-  description = "Settings of the executor: on Azure those of DatabricksExecutor."
-  value       = { host = "https://${azurerm_databricks_workspace.spark.workspace_url}" }
+  description = "What SparkExecutor needs, for all pipelines: service and host, which is DatabricksExecutor's too."
+  value       = { service = "databricks", host = "https://${azurerm_databricks_workspace.spark.workspace_url}" }
   depends_on  = [azurerm_role_assignment.submit]
+}
+
+output "pipeline_settings" {
+  description = "The same in every cloud: settings by pipeline, on top. Here there are none."
+  value       = { for name in keys(var.pipelines) : name => {} }
 }
 
 output "identities" {

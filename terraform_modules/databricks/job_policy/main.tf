@@ -8,7 +8,9 @@ locals {
   project = [for key in ["glacier-project", "glacier-env"] : var.labels[key] if contains(keys(var.labels), key)]
   name    = coalesce(var.name, join("-", concat(["glacier"], local.project, [local.on])))
 
-  identity = var.identity == null ? databricks_service_principal.runs[0].application_id : var.identity
+  identity   = length(var.submitters) > 0 ? null : var.identity == null ? databricks_service_principal.runs[0].application_id : var.identity
+  submitters = { for name, each in databricks_service_principal.submitter : name => each.application_id }
+  identities = length(var.submitters) > 0 ? local.submitters : { runs = local.identity }
 
   # Without a policy none of these is used.
   fixed = {
@@ -31,17 +33,19 @@ locals {
 
 # Without a secret: whoever submits exchanges a token of its cloud or of its CI, or a person makes one.
 resource "databricks_service_principal" "runs" {
-  count = var.identity == null ? 1 : 0
+  count = var.identity == null && length(var.submitters) == 0 ? 1 : 0
 
   display_name         = local.name
   allow_cluster_create = false # only by the policy
+}
 
-  lifecycle {
-    precondition {
-      condition     = length([for each in [var.job_id, var.cluster_id, var.new_cluster] : each if each != null]) <= 1
-      error_message = "Runs are of a job, on a cluster, or on clusters of their own: give one of job_id, cluster_id and new_cluster, or none of them for serverless compute."
-    }
-  }
+# They log in by Azure's tokens.
+resource "databricks_service_principal" "submitter" {
+  for_each = var.submitters
+
+  application_id       = each.value.identity
+  display_name         = "${local.name}-${each.key}"
+  allow_cluster_create = false # only by the policy
 }
 
 resource "databricks_cluster_policy" "runs" {
@@ -55,9 +59,13 @@ resource "databricks_permissions" "policy" {
   count = var.new_cluster == null ? 0 : 1
 
   cluster_policy_id = databricks_cluster_policy.runs[0].id
-  access_control {
-    service_principal_name = local.identity
-    permission_level       = "CAN_USE"
+  dynamic "access_control" {
+    for_each = local.identities
+
+    content {
+      service_principal_name = access_control.value
+      permission_level       = "CAN_USE"
+    }
   }
 }
 
@@ -65,9 +73,13 @@ resource "databricks_permissions" "job" {
   count = var.exclusive && var.job_id != null ? 1 : 0
 
   job_id = var.job_id
-  access_control {
-    service_principal_name = local.identity
-    permission_level       = "CAN_MANAGE_RUN"
+  dynamic "access_control" {
+    for_each = local.identities
+
+    content {
+      service_principal_name = access_control.value
+      permission_level       = "CAN_MANAGE_RUN"
+    }
   }
 }
 
@@ -75,9 +87,13 @@ resource "databricks_permissions" "cluster" {
   count = var.exclusive && var.cluster_id != null ? 1 : 0
 
   cluster_id = var.cluster_id
-  access_control {
-    service_principal_name = local.identity
-    permission_level       = "CAN_RESTART" # a run starts a cluster that is off
+  dynamic "access_control" {
+    for_each = local.identities
+
+    content {
+      service_principal_name = access_control.value
+      permission_level       = "CAN_RESTART" # a run starts a cluster that is off
+    }
   }
 }
 
@@ -87,6 +103,10 @@ resource "databricks_secret_scope" "runs" {
 
   lifecycle {
     precondition {
+      condition     = length([for each in [var.job_id, var.cluster_id, var.new_cluster] : each if each != null]) <= 1
+      error_message = "Runs are of a job, on a cluster, or on clusters of their own: give one of job_id, cluster_id and new_cluster, or none of them for serverless compute."
+    }
+    precondition {
       condition     = can(regex("^[A-Za-z0-9_.@-]{1,128}$", local.name))
       error_message = "Databricks takes for a secret scope 1 to 128 letters, digits and _ . @ -. The name is made of labels: give another as name."
     }
@@ -94,7 +114,9 @@ resource "databricks_secret_scope" "runs" {
 }
 
 resource "databricks_secret_acl" "runs" {
+  for_each = local.identities
+
   scope      = databricks_secret_scope.runs.name
-  principal  = local.identity
+  principal  = each.value
   permission = "READ"
 }

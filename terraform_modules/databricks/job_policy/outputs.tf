@@ -10,8 +10,13 @@ output "policy_id" {
 }
 
 output "identity" {
-  description = "Application id of the service principal that submits runs."
+  description = "Application id of the service principal that submits runs; null with submitters."
   value       = local.identity
+}
+
+output "identities" {
+  description = "Application ids of all principals that submit runs: by the names of submitters, else that of runs."
+  value       = local.identities
 }
 
 output "secret_scope" {

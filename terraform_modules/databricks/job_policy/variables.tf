@@ -56,6 +56,17 @@ variable "identity" {
   default     = null
 }
 
+variable "submitters" {
+  description = "Identities of Azure that submit runs, by a name of your choice: their application ids. Each becomes a service principal of the workspace; no other is made then."
+  type        = map(object({ identity = string }))
+  default     = {}
+
+  validation {
+    condition     = length(var.submitters) == 0 || var.identity == null
+    error_message = "Runs are submitted by identity, or by submitters."
+  }
+}
+
 variable "labels" {
   description = "Labels, as in glacier-project and glacier-env: tags of clusters that the policy fixes."
   type        = map(string)

@@ -107,6 +107,19 @@ resource "google_storage_bucket" "bucket" {
     }
   }
 
+  # Whoever may write there is a preview, and it is over when its branch is.
+  dynamic "lifecycle_rule" {
+    for_each = anytrue([for each in var.writers : contains(each.prefixes, ".glacier/preview/")]) ? [".glacier/preview/"] : []
+    content {
+      action { type = "Delete" }
+      condition {
+        age            = var.lifecycle_days.old_versions
+        matches_prefix = [lifecycle_rule.value]
+        with_state     = "LIVE"
+      }
+    }
+  }
+
   lifecycle {
     precondition {
       condition     = var.replica == null ? true : split("-", var.replica.region)[0] == split("-", var.location.region)[0] && var.replica.region != var.location.region

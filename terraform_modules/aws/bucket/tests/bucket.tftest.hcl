@@ -109,6 +109,17 @@ run "exchange_cache_and_unpublished_writes_expire" {
   }
 }
 
+run "what_previews_wrote_expires" {
+  command = plan
+  variables {
+    writers = { preview = { prefixes = [".glacier/preview/"] } }
+  }
+  assert {
+    condition     = { for rule in aws_s3_bucket_lifecycle_configuration.bucket.rule : rule.filter[0].prefix => rule.expiration[0].days if rule.id != "old-versions" } == { ".glacier/exchange/" = 7, ".glacier/cache/" = 7, ".glacier/writes/" = 2, ".glacier/preview/" = 30 }
+    error_message = "Expected what previews wrote to go after 30 days."
+  }
+}
+
 run "unpublished_writes_beside_a_file_expire_too" {
   command = plan
   variables {

@@ -100,16 +100,32 @@ run "nobody_reads_objects_or_secrets" {
   }
 }
 
-run "only_a_lock_is_deleted_from_the_state" {
+run "only_locks_and_deploy_records_are_deleted_beside_the_state" {
   command = plan
   variables {
     cloud = { state_prefix = "prod/" }
   }
   assert {
     condition = flatten([
-      for each in aws_iam_policy.part : [for statement in jsondecode(each.policy).Statement : statement.Resource if contains(flatten([statement.Action]), "s3:DeleteObject")]
-    ]) == ["arn:aws:s3:::acme-terraform-state/prod/*.tflock"]
-    error_message = "Expected s3:DeleteObject for lock files below prod/, and for nothing else."
+      for statement in jsondecode(aws_iam_policy.part["deploy-state"].policy).Statement : statement.Resource if contains(flatten([statement.Action]), "s3:DeleteObject")
+    ]) == [for each in ["*.tflock", "*/history/*.json", "*/deploy.json", "*/clock"] : "arn:aws:s3:::acme-terraform-state/prod/${each}"]
+    error_message = "Expected s3:DeleteObject for locks and deploy records below prod/, and for nothing else."
+  }
+}
+
+run "what_a_person_keeps_is_read_only" {
+  command = plan
+  variables {
+    cloud = { state_prefix = "shop/prod/", kept = "shop/prod/bootstrap/" }
+  }
+  assert {
+    condition = contains(jsondecode(aws_iam_policy.part["deploy-state"].policy).Statement, {
+      Sid      = "NotWhatAPersonWrites"
+      Effect   = "Deny"
+      Action   = ["s3:DeleteObject", "s3:PutObject"]
+      Resource = ["arn:aws:s3:::acme-terraform-state/shop/prod/bootstrap/*"]
+    })
+    error_message = "Expected deploy to write nothing of the bootstrap."
   }
 }
 

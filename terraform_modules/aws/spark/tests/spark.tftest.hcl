@@ -47,7 +47,7 @@ run "settings_are_those_of_the_executor" {
     pipelines = { daily = {} }
   }
   assert {
-    condition = output.settings == {
+    condition = merge(output.settings, output.pipeline_settings["daily"]) == {
       service        = "emr-serverless"
       application_id = "00f1"
       role_arn       = "arn:aws:iam::123456789012:role/glacier-acme-prod-spark-daily"

@@ -79,6 +79,25 @@ run "what_is_temporary_expires" {
   }
 }
 
+run "what_previews_wrote_expires" {
+  command = plan
+  variables {
+    buckets = { raw = { folders = [".glacier/preview/"] } }
+  }
+  assert {
+    condition = jsonencode({
+      for rule in azurerm_storage_management_policy.lifecycle[0].rule :
+      rule.name => { days = rule.actions[0].base_blob[*].delete_after_days_since_modification_greater_than, below = rule.filters[0].prefix_match }
+      }) == jsonencode({
+      rawExchange    = { days = [7], below = ["raw/.glacier/cache/", "raw/.glacier/exchange/"] }
+      rawOldVersions = { days = [], below = ["raw/"] }
+      rawPreviews    = { days = [30], below = ["raw/.glacier/preview/"] }
+      rawUploads     = { days = [2], below = ["raw/.glacier/writes/"] }
+    })
+    error_message = "Expected what previews wrote to go after 30 days, and no other rule for their folder."
+  }
+}
+
 run "old_versions_expire" {
   command = plan
   variables {

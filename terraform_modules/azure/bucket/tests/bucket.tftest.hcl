@@ -325,6 +325,21 @@ run "account_of_its_own_has_a_name_of_azures" {
   }
 }
 
+run "what_previews_wrote_expires" {
+  command = plan
+  variables {
+    location = { region = "westeurope", resource_group = "shop" }
+    writers  = { preview = { prefixes = [".glacier/preview/"] } }
+  }
+  assert {
+    condition = jsonencode(one([
+      for rule in azurerm_storage_management_policy.lifecycle[0].rule :
+      [rule.actions[0].base_blob[0].delete_after_days_since_modification_greater_than, rule.filters[0].prefix_match] if rule.name == "previews"
+    ])) == jsonencode([30, ["raw/.glacier/preview/"]])
+    error_message = "Expected what previews wrote to go after 30 days."
+  }
+}
+
 run "account_of_its_own_lets_what_is_temporary_expire" {
   command = plan
   variables {

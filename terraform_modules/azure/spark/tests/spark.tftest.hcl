@@ -20,8 +20,8 @@ variables {
 
 run "settings_are_those_of_the_executor" {
   assert {
-    condition     = output.settings == { host = "https://adb-1.1.azuredatabricks.net" }
-    error_message = "Expected the workspace's address as host."
+    condition     = output.settings == { service = "databricks", host = "https://adb-1.1.azuredatabricks.net" }
+    error_message = "Expected the service, and the workspace's address as host."
   }
 }
 

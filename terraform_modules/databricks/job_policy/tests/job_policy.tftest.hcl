@@ -46,7 +46,7 @@ run "the_principal_may_use_the_policy" {
 
 run "the_principal_reads_its_scope_and_does_not_write_it" {
   assert {
-    condition     = databricks_secret_acl.runs.permission == "READ" && databricks_secret_acl.runs.principal == output.identity
+    condition     = databricks_secret_acl.runs["runs"].permission == "READ" && databricks_secret_acl.runs["runs"].principal == output.identity
     error_message = "Expected READ for the principal."
   }
 }
@@ -138,7 +138,7 @@ run "two_places_for_runs_are_refused" {
   variables {
     job_id = 1234
   }
-  expect_failures = [databricks_service_principal.runs]
+  expect_failures = [databricks_secret_scope.runs]
 }
 
 run "workers_are_a_number_or_a_range" {
@@ -171,4 +171,27 @@ run "labels_that_make_such_a_name_are_refused" {
     labels = { glacier-project = "my shop" }
   }
   expect_failures = [databricks_secret_scope.runs]
+}
+
+run "identities_of_azure_become_principals_and_no_other_is_made" {
+  variables {
+    submitters = { daily = { identity = "00000000-0000-0000-0000-000000000002" } }
+  }
+  assert {
+    condition     = databricks_service_principal.submitter["daily"].application_id == "00000000-0000-0000-0000-000000000002" && length(databricks_service_principal.runs) == 0
+    error_message = "Expected a principal with the identity's application id, and no other."
+  }
+}
+
+run "all_who_submit_may_use_the_policy_and_read_the_scope" {
+  variables {
+    submitters = {
+      daily  = { identity = "00000000-0000-0000-0000-000000000002" }
+      hourly = { identity = "00000000-0000-0000-0000-000000000003" }
+    }
+  }
+  assert {
+    condition     = toset([for each in databricks_permissions.policy[0].access_control : each.service_principal_name]) == toset(values(output.identities)) && keys(databricks_secret_acl.runs) == ["daily", "hourly"]
+    error_message = "Expected both in the rights of the policy, and both as readers."
+  }
 }

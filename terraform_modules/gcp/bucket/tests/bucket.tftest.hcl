@@ -84,6 +84,17 @@ run "unpublished_writes_expire_wherever_somebody_writes" {
   }
 }
 
+run "what_previews_wrote_expires" {
+  command = plan
+  variables {
+    writers = { preview = { prefixes = [".glacier/preview/"] } }
+  }
+  assert {
+    condition     = one([for rule in google_storage_bucket.bucket.lifecycle_rule : one(rule.condition).age if tolist(one(rule.condition).matches_prefix) == tolist([".glacier/preview/"])]) == 30
+    error_message = "Expected what previews wrote to go after 30 days."
+  }
+}
+
 run "old_versions_expire" {
   command = plan
   variables {
