@@ -505,6 +505,9 @@ class CloudProvider(Provider):
         }
 
 
+NOT_OF_A_FORK = "${{ !github.event.pull_request.head.repo.fork }}"  # GitHub gives jobs of forks no token
+
+
 def either(granted: Granted, name: str) -> str:
     """Return what a workflow says to be who plans in pull requests, and else who deploys.
 
