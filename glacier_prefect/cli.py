@@ -1,5 +1,5 @@
 """The command line: `glacier init`, `run`, `backfill`, `test`, `analyze`, `validate`, `ui`, `doctor`. The others are in
-`cli_infrastructure` and `cli_deploy`.
+`cli_infrastructure`, `cli_bootstrap` and `cli_deploy`.
 
 Thin: each command loads a pipeline, calls what Python users call too, and prints. Exit codes: 0 done, 1 failed, 2 bad
 usage or bad pipeline. Errors are shown without a traceback, unless `--debug` is given. Importing this loads neither
@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from glacier_prefect import __version__, cli_deploy, cli_infrastructure
+from glacier_prefect import __version__, cli_bootstrap, cli_deploy, cli_infrastructure
 from glacier_prefect.cli_infrastructure import File, Json
 from glacier_prefect.environments import preview_name, shown
 from glacier_prefect.errors import (
@@ -59,6 +59,7 @@ app = App(
 for _command in (
     cli_infrastructure.generate,
     cli_infrastructure.iam,
+    cli_bootstrap.bootstrap,
     cli_deploy.plan,
     cli_deploy.deploy,
     cli_deploy.rollback,

@@ -38,6 +38,7 @@
     ├── DeployLocked               (BlockingIOError)  another deploy of the same environment runs
     ├── DeployFailed               (RuntimeError)  Prefect refused a call of a deploy, or did not answer it
     ├── BuildFailed                (RuntimeError)  an image with the code could not be built or pushed
+    ├── NeedsBootstrap             (PermissionError)  infrastructure needs what `glacier bootstrap` has not granted
     ├── TerraformMissing           (FileNotFoundError)  there is no such program
     ├── TerraformTooOld            (RuntimeError)  the program is older than what the modules need
     ├── TerraformFailed            (RuntimeError)  a Terraform command failed
@@ -218,6 +219,16 @@ class DeployFailed(GlacierError, RuntimeError):
 
 class BuildFailed(GlacierError, RuntimeError):
     """An image with the code could not be built or pushed. Nothing was changed in Prefect."""
+
+
+class NeedsBootstrap(GlacierError, PermissionError):
+    """The infrastructure needs what `glacier bootstrap` has not granted. Nothing was changed.
+
+    Attributes:
+        kinds: Kinds of modules that are missing, as in "network".
+    """
+
+    kinds: tuple[str, ...] = ()
 
 
 class TerraformMissing(GlacierError, FileNotFoundError):

@@ -18,8 +18,9 @@ from typing import Any
 
 from glacier_prefect.environments import PREVIEW_IDENTITY, PREVIEWS, Environment, Project
 from glacier_prefect.errors import ConfigurationError, GlacierError
+from glacier_prefect.granted import state_key, within
 from glacier_prefect.graph import Graph, Node
-from glacier_prefect.modules import Access, Jobs, ModuleCall, Needs, Reference, WorkPool, expression, merge
+from glacier_prefect.modules import Access, Granted, Jobs, ModuleCall, Needs, Reference, WorkPool, expression, merge
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import Provider
 from glacier_prefect.providers.base import (
@@ -160,6 +161,8 @@ def _jobs(pipelines: Iterable[Pipeline], project: Project, own: Provider) -> tup
             each: _access(found, (), [provider for provider, *_ in found])
             for each, found in sorted(touched[name].items())
         }
+        if project.environment().previews:
+            of_pipelines[PREVIEW_IDENTITY] = _preview_access([*of_pipelines.values()])
         made.append(Jobs(calls=(merged.pop(name), *merged.values()), pipelines=of_pipelines))
     return tuple(made)
 
@@ -181,14 +184,27 @@ def module_calls(pipelines: Sequence[Pipeline], project: Project) -> dict[str, M
     return _module_calls(needs(pipelines, project), pipelines)
 
 
-def root(pipelines: Sequence[Pipeline], project: Project) -> tuple[dict[str, ModuleCall], dict[str, Any]]:
+def root(
+    pipelines: Sequence[Pipeline], project: Project, granted: Granted | None = None
+) -> tuple[dict[str, ModuleCall], dict[str, Any]]:
     """Return the module calls of an environment by name, and the content of its `main.tf.json`: these calls, providers,
     backend and outputs.
+
+    Args:
+        pipelines: All that the project has.
+        project: The project; its environment is that of this process.
+        granted: What `glacier bootstrap` has granted, which the calls then keep to.
+
+    Raises:
+        NeedsBootstrap: They need more.
     """
     needed = needs(pipelines, project)
     calls = _module_calls(needed, pipelines)
+    if granted is not None:
+        calls = within(granted, calls, needed[0][0], project.environment())
     used = {call.source.partition("/")[0] for call in calls.values()}
-    document = {
+    settings = _settings(pipelines, calls, (PREVIEW_IDENTITY,) if project.environment().previews else ())
+    document: dict[str, Any] = {
         "//": NOTE,
         "terraform": {
             "required_version": REQUIRED_VERSION,
@@ -205,9 +221,11 @@ def root(pipelines: Sequence[Pipeline], project: Project) -> tuple[dict[str, Mod
         },
         "output": {
             name: {"description": description, "value": expression(value)}
-            for name, (description, value) in {**_outputs(calls), **_settings(pipelines, calls)}.items()
+            for name, (description, value) in {**_outputs(calls), **settings}.items()
         },
     }
+    if granted is not None and (block := needed[0][0].terraform_provider()) is not None:
+        document["provider"][block[0]] = {**block[1], **needed[0][0].granted_settings}
     return calls, {section: content for section, content in document.items() if content}
 
 
@@ -216,15 +234,32 @@ def rendered(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def generate(pipelines: Sequence[Pipeline], project: Project) -> Root:
+def generate(pipelines: Sequence[Pipeline], project: Project, granted: Granted | None = None) -> Root:
     """Write the root module of the environment that this process is in, with copies of the modules that it calls.
 
-    What else is in its folder, as the state, stays.
+    What else is in its folder, as the state, stays. Takes and raises what `root` does.
     """
-    calls, document = root(pipelines, project)
+    calls, document = root(pipelines, project, granted)
     made = Root(folder=root_folder(project, project.environment().name), calls=calls)
-    _write_root(made.folder, document, {call.source for call in calls.values()})
+    write(made.folder, document, {call.source for call in calls.values()})
     return made
+
+
+def write(folder: Path, document: Mapping[str, Any], modules: Iterable[str] = ()) -> None:
+    """Write a root module with copies of the modules that it calls; what else is in its folder stays.
+
+    Args:
+        folder: Its folder.
+        document: Content of its `main.tf.json`.
+        modules: What it calls, as in "aws/bucket".
+    """
+    text = rendered(document)
+    for each in (folder.parent, folder):  # the state has secrets in clear, so only its owner may look
+        each.mkdir(parents=True, exist_ok=True)
+        each.chmod(0o700)
+    _copy_modules(modules, folder / "modules")
+    _write(folder / ".gitignore", "*\n")  # nor may it get into a repository
+    _write(folder / FILE, text)
 
 
 def generate_empty(project: Project) -> Path:
@@ -244,13 +279,8 @@ def generate_empty(project: Project) -> Path:
         "terraform": {"required_version": REQUIRED_VERSION, "backend": _backend(project, own)},
         "provider": _providers([own, *others]),
     }
-    _write_root(folder, document)
+    write(folder, document)
     return folder
-
-
-def state_folder(project: Project) -> str:
-    """Return the folder of the environment in the bucket of its state."""
-    return f"{project.require_name()}/{project.environment().name}"
 
 
 def modules_folder() -> Path:
@@ -262,21 +292,11 @@ def modules_folder() -> Path:
     raise GlacierError(f"Glacier's Terraform modules are not in {package}.\nHint: install glacier-prefect again.")
 
 
-def _write_root(folder: Path, document: Mapping[str, Any], modules: Iterable[str] = ()) -> None:
-    text = rendered(document)
-    for each in (folder.parent, folder):  # the state has secrets in clear, so only its owner may look
-        each.mkdir(parents=True, exist_ok=True)
-        each.chmod(0o700)
-    _copy_modules(modules, folder / "modules")
-    _write(folder / ".gitignore", "*\n")  # nor may it get into a repository
-    _write(folder / FILE, text)
-
-
 def _backend(project: Project, own: Provider) -> dict[str, Mapping[str, Any]]:
     """Return where an environment's Terraform keeps its state."""
     if (state := project.environment().state) is None:
         return {"local": {"path": "terraform.tfstate"}}
-    return dict([own.backend(state, state_folder(project))])
+    return dict([own.backend(state, state_key(project))])
 
 
 def _module_calls(needed: Sequence[tuple[Provider, Needs]], pipelines: Iterable[Pipeline]) -> dict[str, ModuleCall]:
@@ -425,14 +445,16 @@ def _outputs(calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
     return outputs
 
 
-def _settings(pipelines: Iterable[Pipeline], calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
-    """Return the output with settings of executors, as far as they are known after apply only."""
+def _settings(
+    pipelines: Iterable[Pipeline], calls: Mapping[str, ModuleCall], previews: tuple[str, ...]
+) -> dict[str, tuple[str, Any]]:
+    """Return the output with settings of executors that are known after apply only; previews run all pipelines."""
     found: dict[str, dict[str, dict[str, None]]] = {}
     for pipeline in pipelines:
         for _, node in _bodies(pipeline.graph):
             for call in node.executor.modules():
-                if call.settings and call.name in calls:
-                    found.setdefault(pipeline.name, {}).setdefault(node.executor.name, {})[call.name] = None
+                for who in (pipeline.name, *previews) if call.settings and call.name in calls else ():
+                    found.setdefault(who, {}).setdefault(node.executor.name, {})[call.name] = None
 
     def merged(pipeline: str, names: Iterable[str]) -> Reference:
         parts = [f'module.{name}.settings, module.{name}.pipeline_settings["{pipeline}"]' for name in names]

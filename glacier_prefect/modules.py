@@ -78,6 +78,41 @@ class Infrastructure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Granted:
+    """What `glacier bootstrap` has made for an environment, and what GitHub's workflows may make there. No secrets.
+
+    Attributes:
+        provider: Registry key of the cloud.
+        kinds: Kinds of modules that may be made, as in "bucket".
+        buckets: Names of the buckets, in the store.
+        secrets: Names in the secret store.
+        hardened: Whether modules may be hardened.
+        repository: The repository on GitHub whose workflows are trusted.
+        branch: The branch from which they deploy.
+        github_environment: The environment on GitHub from which they deploy, in place of the branch.
+        state: The bucket with the state, as the module `state` gives its id.
+        plan: What a workflow needs to become who plans.
+        deploy: What a workflow needs to become who deploys.
+        boundary: What limits all roles that are made (AWS).
+        roles: Roles that may be given away, by use (Google Cloud).
+    """
+
+    provider: str
+    kinds: tuple[str, ...] = ()
+    buckets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    hardened: bool = False
+    repository: str = ""
+    branch: str | None = None
+    github_environment: str | None = None
+    state: str = ""
+    plan: Mapping[str, str] = field(default_factory=dict)
+    deploy: Mapping[str, str] = field(default_factory=dict)
+    boundary: str | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Access:
     """What one pipeline reads and writes of one provider.
 

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glacier_prefect import granted
 from glacier_prefect.disk import user_cache
 from glacier_prefect.environments import Project, find_project, preview_folder, preview_name
 from glacier_prefect.errors import BackendChanged, StateNotShared, UsageError
@@ -221,6 +222,7 @@ def _state(project: Project, on_event: OnEvent) -> State:
     from glacier_prefect.deployments.state import State
     from glacier_prefect.terraform_plan import Event
 
+    project.require_name()  # before anything is asked of Prefect
     environment, provider = project.environment(), environment_provider(project)
     below = f"/preview/{preview}" if (preview := preview_name()) else ""
     here = KeptFolder(project.folder / ".glacier" / f"{environment.name}{below}")
@@ -235,7 +237,7 @@ def _state(project: Project, on_event: OnEvent) -> State:
         )
     bucket = KeptBucket(
         objects,
-        infrastructure.state_folder(project) + below,
+        granted.state_key(project) + below,
         state=place,
         environment=environment.name,
         root=infrastructure.root_folder(project, environment.name),
@@ -341,7 +343,8 @@ def _terraform(
 ) -> TerraformCLI:
     from glacier_prefect import infrastructure
 
-    return _driver(project, infrastructure.generate(pipelines, project).folder, on_event, looks=looks)
+    made = infrastructure.generate(pipelines, project, granted.find(project))
+    return _driver(project, made.folder, on_event, looks=looks)
 
 
 def _driver(project: Project, root: Path, on_event: OnEvent, *, looks: bool = False) -> TerraformCLI:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from python_terraform import IsFlagged, Terraform  # type: ignore[import-untyped]  # it comes without type hints
 
@@ -121,18 +121,28 @@ class TerraformCLI:
         """
         return self._checked[1]
 
-    def init(self, *, backend: bool = True) -> None:
+    def init(self, *, backend: bool = True, moved: Literal["with", "without"] | None = None) -> None:
         """Set up modules, provider plugins and backend; again and again if you like.
 
         Args:
             backend: False leaves the backend alone, as for validating only.
+            moved: Whether the backend may have changed, and the state is copied to the new one ("with") or is there
+                already ("without").
 
         Raises:
             BackendChanged: The configuration has the state in another place than where it is; Terraform would lose
                 sight of it.
             TerraformFailed: It cannot be set up.
         """
-        code, out, err = self._run("init", input=False, backend=backend, lock_timeout=self._lock_timeout("init"))
+        code, out, err = self._run(
+            "init",
+            input=False,
+            backend=backend,
+            lock_timeout=self._lock_timeout("init"),
+            migrate_state=IsFlagged if moved == "with" else None,
+            force_copy=IsFlagged if moved == "with" else None,
+            reconfigure=IsFlagged if moved == "without" else None,
+        )
         if code:
             raise self._failure("init", _boxes(err), err or out)
 

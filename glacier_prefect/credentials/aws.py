@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from glacier_prefect.credentials.base import METADATA_TIMEOUT, Credentials, Fetched, Found, required, vendor
 from glacier_prefect.environments import first_variable
-from glacier_prefect.errors import ConfigurationError
+from glacier_prefect.errors import ConfigurationError, StoreDenied
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -90,6 +91,34 @@ class AWSCredentials(Credentials):
         values, _ = self()
         session = required("boto3", self.extra).Session(region_name=self._region(), **values)
         return session.client(service, config=options)
+
+    def asking(self) -> Callable[..., Any]:
+        """Return what asks AWS for something: `ask("iam", "get_role", RoleName="x")`; None if it is not there.
+
+        It raises `StoreDenied` if that may not be asked.
+        """
+        exceptions = required("botocore.exceptions", self.extra)
+        client = functools.cache(self.client)
+
+        def ask(service: str, call: str, **words: Any) -> Any:
+            try:
+                return getattr(client(service), call)(**words)
+            except exceptions.ClientError as error:
+                code = error.response["Error"]["Code"]
+                if code in ("404", "NoSuchBucket", "NoSuchEntity"):
+                    return None
+                what = f"{service}:{call} {' '.join(words.values())}".rstrip()
+                if code in ("301", "PermanentRedirect"):
+                    raise ConfigurationError(
+                        f"AWS, {what}: it is there, and not in {self._region()}.\nHint: correct `region`, or the name."
+                    ) from None
+                raise StoreDenied(
+                    f"AWS, {what}: refused with {self.used()} ({code}).\n"
+                    "Hint: use credentials with rights over it; a bucket may also be somebody else's, as names are one "
+                    "for all."
+                ) from None
+
+        return ask
 
     def _region(self) -> str:
         if found := self.region or first_variable("AWS_REGION", "AWS_DEFAULT_REGION"):

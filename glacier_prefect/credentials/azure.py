@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +16,7 @@ from glacier_prefect.errors import ConfigurationError, StoreDenied
 if TYPE_CHECKING:
     from obstore.store import AzureStore
 
+MANAGEMENT = "https://management.azure.com"
 SCOPE = "https://storage.azure.com/.default"
 _AZURE_MACHINE = "7783-7084-3265-9085-8269-3286-77"  # the asset tag that Azure gives to all its machines
 
@@ -112,6 +114,32 @@ class AzureCredentials(Credentials):
         """Return azure-identity's credential for services other than storage, whose keys open nothing else."""
         found = self._source().credential
         return found or required("azure.identity", self.extra).DefaultAzureCredential()
+
+    def asking(self) -> Callable[[str, str], Any]:
+        """Return what asks Azure's management for something, by its id and a version of the API: its description, None
+        if it is not there.
+
+        It raises `StoreDenied` if that may not be asked.
+        """
+        import httpx
+
+        url, headers = MANAGEMENT, {}
+        if self.endpoint_url and self._is_emulator:
+            url = "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(self.endpoint_url))
+        else:
+            headers = {"Authorization": f"Bearer {self.identity().get_token(f'{MANAGEMENT}/.default').token}"}
+        client = httpx.Client(base_url=url, headers=headers, timeout=30)
+
+        def ask(place: str, version: str) -> Any:
+            answer = client.get(place, params={"api-version": version})
+            if answer.status_code in (200, 404):
+                return answer.json() if answer.status_code == 200 else None
+            raise StoreDenied(
+                f"Azure, {place}: refused with HTTP {answer.status_code}.\n"
+                "Hint: log in (`az login`) as somebody who owns the resource group."
+            )
+
+        return ask
 
     def _workload(self) -> Iterator[Found | None]:
         has = os.environ.get

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from glacier_prefect.credentials.base import Credentials, Fetched, Found, required, vendor
-from glacier_prefect.errors import ConfigurationError
+from glacier_prefect.errors import ConfigurationError, StoreDenied
 
 if TYPE_CHECKING:
     from obstore.store import GCSStore
@@ -68,6 +68,26 @@ class GCPCredentials(Credentials):
         anonymous = required("google.auth.credentials", self.extra).AnonymousCredentials
         transport = required("google.auth.transport.requests", self.extra)
         return transport.AuthorizedSession(self._source().credential or anonymous())
+
+    def asking(self) -> Callable[[str, str], Any]:
+        """Return what asks a service of Google for something, by its path: its description, None if it is not there.
+
+        It raises `StoreDenied` if that may not be asked.
+        """
+        session = self.session()
+
+        def ask(service: str, path: str) -> Any:
+            url = self.endpoint_url if self._is_emulator else f"https://{service}.googleapis.com"
+            answer = session.get(f"{url}/{path}", timeout=30)
+            if answer.status_code in (200, 404):
+                return answer.json() if answer.status_code == 200 else None
+            raise StoreDenied(
+                f"Google Cloud, {path}: refused with {self.used()} (HTTP {answer.status_code}).\n"
+                "Hint: log in (`gcloud auth application-default login`) as somebody who owns the project; a bucket may "
+                "also be somebody else's: names are one for all."
+            )
+
+        return ask
 
     def secret(self, name: str) -> str:
         """Return the latest version of a secret of Google Secret Manager.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from glacier_prefect.blocks import Block, Kind, Saved
 from glacier_prefect.credentials.aws import AWSCredentials
-from glacier_prefect.providers.base import CloudProvider
+from glacier_prefect.providers import existing
+from glacier_prefect.providers.base import NOT_OF_A_FORK, CloudProvider, either
 from glacier_prefect.sources.base import Sink, Source
 from glacier_prefect.sources.s3 import S3Sink, S3Source
+
+if TYPE_CHECKING:
+    from glacier_prefect.modules import Granted
 
 CREDENTIALS = Kind(place="prefect_aws:AwsCredentials", slug="aws-credentials", extra="aws")
 BUCKET = Kind(place="prefect_aws:S3Bucket", slug="s3-bucket", extra="aws")
@@ -43,6 +47,7 @@ class AWSProvider(CloudProvider):
         "credentials_secret": ("GLACIER_AWS_CREDENTIALS_SECRET",),
     }
     grants_at_bucket: ClassVar[bool] = False
+    grantable: ClassVar[tuple[str, ...]] = (*CloudProvider.grantable, "budget")
     actions: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "read": ("s3:ListBucket", "s3:GetObject"),
         "write": ("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
@@ -95,6 +100,25 @@ class AWSProvider(CloudProvider):
 
     def module_location(self) -> Mapping[str, str]:
         return {"region": self._setting("region")}
+
+    def identity_inputs(self, state_prefix: str, kept: str, secrets: Sequence[str]) -> Mapping[str, Any]:
+        return {"state_prefix": state_prefix, "kept": kept, **({"secrets": list(secrets)} if secrets else {})}
+
+    def existing(self, plan: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+        return existing.on_aws(self.credentials.asking(), plan)
+
+    def granted_inputs(self, kind: str, granted: Granted) -> Mapping[str, Any]:
+        makes_roles = kind in ("bucket", "network", "spark", "work_pool")
+        return {"permissions_boundary": granted.boundary} if makes_roles else {}
+
+    def workflow(self, granted: Granted) -> str:
+        return (
+            f"- if: {NOT_OF_A_FORK}\n"
+            "  uses: aws-actions/configure-aws-credentials@v6\n"
+            "  with:\n"
+            f"    aws-region: {self._setting('region')}\n"
+            f"    role-to-assume: {either(granted, 'role_arn')}\n"
+        )
 
     def secret(self, name: str) -> str:
         return self._opener(self.credentials).secret(name)

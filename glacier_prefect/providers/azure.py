@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -19,14 +19,15 @@ from glacier_prefect.environments import (
     first_variable,
 )
 from glacier_prefect.errors import ConfigurationError
-from glacier_prefect.providers.base import CloudProvider
+from glacier_prefect.providers import existing
+from glacier_prefect.providers.base import NOT_OF_A_FORK, CloudProvider, either
 from glacier_prefect.providers.cloud_modules import CODE
 from glacier_prefect.sources.azure import AzureBlobSink, AzureBlobSource
 from glacier_prefect.sources.base import Sink, Source
 from glacier_prefect.sources.objects import Objects
 
 if TYPE_CHECKING:
-    from glacier_prefect.modules import ModuleCall
+    from glacier_prefect.modules import Granted, ModuleCall
     from glacier_prefect.providers.cloud_modules import ModuleCalls
 
 CREDENTIALS = Kind(
@@ -78,6 +79,9 @@ class AzureProvider(CloudProvider):
         "credentials_secret": ("GLACIER_AZURE_CREDENTIALS_SECRET",),
     }
     application_id: ClassVar[str] = 'pipeline_job_variables["{}"].env.AZURE_CLIENT_ID'
+    grantable: ClassVar[tuple[str, ...]] = (*CloudProvider.grantable, "budget")
+    granted_by_name: ClassVar[bool] = False
+    granted_settings: ClassVar[Mapping[str, Any]] = {"resource_provider_registrations": "none"}
     work_pools: ClassVar[tuple[str, ...]] = (
         "azure-container-instance",
         "azure-container-instance:push",
@@ -159,6 +163,29 @@ class AzureProvider(CloudProvider):
         elsewhere = self.endpoint_url if account == self.account else None  # it is the address of one account
         credentials = replace(self.credentials, storage_account=account, endpoint_url=elsewhere)
         return Objects(credentials.store(container), f"{self.name}, container {state!r}")
+
+    def state_inputs(self, state: str) -> Mapping[str, Any]:
+        account, _, container = state.partition("/")
+        return {"name": account, "cloud": {"container": container}}
+
+    def identity_inputs(self, state_prefix: str, kept: str, secrets: Sequence[str]) -> Mapping[str, Any]:
+        return {"kept": kept}
+
+    def existing(self, plan: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+        return existing.on_azure(self.credentials.asking(), plan, self._setting("resource_group")), {}
+
+    def granted_inputs(self, kind: str, granted: Granted) -> Mapping[str, Any]:
+        return {"shared_roles": True} if kind in ("bucket", "spark", "work_pool") else {}
+
+    def workflow(self, granted: Granted) -> str:
+        return (
+            f"- if: {NOT_OF_A_FORK}\n"
+            "  uses: azure/login@v3\n"
+            "  with:\n"
+            f"    client-id: {either(granted, 'client_id')}\n"
+            f"    tenant-id: {granted.deploy['tenant_id']}\n"
+            f"    subscription-id: {granted.deploy['subscription_id']}\n"
+        )
 
     def module_location(self) -> Mapping[str, str]:
         return {"region": self._setting("location"), "resource_group": self._setting("resource_group")}

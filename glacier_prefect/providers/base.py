@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from glacier_prefect.credentials import Credentials
-    from glacier_prefect.modules import Infrastructure, ModuleCall, Needs, Reference
+    from glacier_prefect.modules import Granted, Infrastructure, ModuleCall, Needs, Reference
     from glacier_prefect.providers.cloud_modules import ModuleCalls
     from glacier_prefect.sources.base import Location, Mode, Source
 
@@ -59,6 +59,8 @@ class Provider(ABC):
     actions: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     variables: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     work_pools: ClassVar[tuple[str, ...]] = ("process",)
+    granted_settings: ClassVar[Mapping[str, Any]] = {}
+    """What the block of its Terraform provider says besides where GitHub's workflows deploy."""
 
     bucket_prefix: str = ""
     preview: str = field(default="", repr=False, compare=False)
@@ -441,6 +443,45 @@ class CloudProvider(Provider):
         """
         return {}
 
+    # -- what `glacier bootstrap` makes, and what follows from it
+
+    grantable: ClassVar[tuple[str, ...]] = ("bucket", "network", "registry", "secrets", "spark", "work_pool")
+    """Kinds of modules that GitHub's workflows can be granted to make; others are made by a person."""
+
+    granted_by_name: ClassVar[bool] = True
+    """Whether rights over buckets and secrets are given by their names."""
+
+    def state_inputs(self, state: str) -> Mapping[str, Any]:
+        """Return what the module `state` has to be told of what the environment says in `state`."""
+        return {"name": state}
+
+    def identity_inputs(self, state_prefix: str, kept: str, secrets: Sequence[str]) -> Mapping[str, Any]:
+        """Return what the module `identity` takes in `cloud`.
+
+        Args:
+            state_prefix: What the names of the environment's objects beside the state begin with.
+            kept: What those begin with that a person alone writes.
+            secrets: Names in the secret store.
+        """
+        return {"kept": kept}
+
+    def existing(self, plan: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+        """Return what a plan would make that is there already: ids by address, as Terraform imports them; and what the
+        module `identity` takes in `cloud` for what is there and stays somebody else's.
+
+        Args:
+            plan: What `terraform show -json` says of it.
+        """
+        return {}, {}
+
+    def granted_inputs(self, kind: str, granted: Granted) -> Mapping[str, Any]:
+        """Return what a module of a kind takes in `cloud` to keep to what was granted."""
+        return {}
+
+    def workflow(self, granted: Granted) -> str:
+        """Return the step by which a workflow on GitHub becomes who plans, for pull requests, or who deploys."""
+        raise NotAvailableError(f"GitHub's workflows cannot deploy to the provider {self.name!r}.")
+
     def _setting(self, name: str) -> str:
         """Return a setting that is needed."""
         if not (value := getattr(self, name)):
@@ -462,6 +503,19 @@ class CloudProvider(Provider):
             "credentials_block": self.credentials_block,
             "credentials_secret": self.credentials_secret,
         }
+
+
+NOT_OF_A_FORK = "${{ !github.event.pull_request.head.repo.fork }}"  # GitHub gives jobs of forks no token
+
+
+def either(granted: Granted, name: str) -> str:
+    """Return what a workflow says to be who plans in pull requests, and else who deploys.
+
+    Args:
+        granted: What was granted.
+        name: Of what tells the two apart.
+    """
+    return f"${{{{ github.event_name == 'pull_request' && '{granted.plan[name]}' || '{granted.deploy[name]}' }}}}"
 
 
 def environment_provider(project: Project, further: str | None = None, /, **settings: Any) -> Provider:
@@ -578,7 +632,7 @@ def code_place(locations: Iterable[Location], project: Project) -> tuple[CloudPr
             'Hint: name one, as in exchange = "my-bucket/folder".'
         )
     location, folder = place
-    inside = f"{location.within}/" if location.within else ""  # of a preview, which removes it with what it wrote
+    inside = f"{preview}/" if (preview := preview_folder()) else ""  # which goes with all that the preview wrote
     above = f"{inside}{folder}.glacier/code/{project.require_name()}/{environment.name}/"
     return own, location.full_bucket, above
 

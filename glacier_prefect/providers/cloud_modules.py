@@ -18,6 +18,8 @@ CODE = "code"  # name of the images with the code in a registry that has several
 HINTS = {
     "bucket": "rename it in code (bucket=), or set bucket_prefix, which stands before it in this environment.",
     "account": "set storage_account in this environment.",
+    "identity": "shorten the name of the project or the environment, or write it in letters, digits and hyphens.",
+    "state": "correct `state` of this environment.",
 }
 
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from glacier_prefect.blocks import Block, Kind, Saved
 from glacier_prefect.credentials.gcp import GCPCredentials
 from glacier_prefect.errors import ConfigurationError
-from glacier_prefect.providers.base import CloudProvider
+from glacier_prefect.providers import existing
+from glacier_prefect.providers.base import NOT_OF_A_FORK, CloudProvider, either
 from glacier_prefect.sources.base import Sink, Source
 from glacier_prefect.sources.gcs import GCSSink, GCSSource
 
 if TYPE_CHECKING:
-    from glacier_prefect.modules import Infrastructure
+    from glacier_prefect.modules import Granted, Infrastructure
 
 CREDENTIALS = Kind(place="prefect_gcp:GcpCredentials", slug="gcp-credentials", extra="gcp")
 BUCKET = Kind(place="prefect_gcp.cloud_storage:GcsBucket", slug="gcs-bucket", extra="gcp")
@@ -102,6 +103,31 @@ class GCPProvider(CloudProvider):
     def backend(self, state: str, key: str) -> tuple[str, Mapping[str, Any]]:
         elsewhere = {"storage_custom_endpoint": f"{self.endpoint_url}/storage/v1/"} if self.endpoint_url else {}
         return "gcs", {"bucket": state, "prefix": key, **elsewhere}
+
+    def identity_inputs(self, state_prefix: str, kept: str, secrets: Sequence[str]) -> Mapping[str, Any]:
+        return {"kept": kept, **({"secrets": list(secrets)} if secrets else {})}
+
+    def existing(self, plan: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+        return existing.on_gcp(self.credentials.asking(), plan), {}
+
+    def granted_inputs(self, kind: str, granted: Granted) -> Mapping[str, Any]:
+        of = granted.roles
+        if kind == "bucket":
+            return {"roles": {use: of[use] for use in ("read", "write", "metadata")}}
+        if kind == "work_pool":
+            return {"worker_role": of["worker"]}
+        if kind == "spark":
+            return {"roles": {use: of[f"spark_{use}"] for use in ("run", "staging", "submit")}}
+        return {}
+
+    def workflow(self, granted: Granted) -> str:
+        return (
+            f"- if: {NOT_OF_A_FORK}\n"
+            "  uses: google-github-actions/auth@v3\n"
+            "  with:\n"
+            f"    workload_identity_provider: {granted.deploy['workload_identity_provider']}\n"
+            f"    service_account: {either(granted, 'service_account')}\n"
+        )
 
     def module_location(self) -> Mapping[str, str]:
         return {"project": self._setting("project_id"), "region": self._setting("region")}

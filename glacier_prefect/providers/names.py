@@ -9,7 +9,21 @@ from glacier_prefect.errors import ConfigurationError
 
 Rule = tuple[str, bool, str]  # a pattern, whether a name has to fit it, and what is said of one that does not
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "aws/identity": (
+        (
+            r"^[A-Za-z0-9][A-Za-z0-9_-]{0,49}$",
+            True,
+            "IAM: a role's name has 64 letters, digits, - and _ at most; 14 of them are the module's.",
+        ),
+    ),
+    "azure/identity": (
+        (
+            r"^[0-9A-Za-z][0-9A-Za-z_-]{1,100}$",
+            True,
+            "Azure takes an identity's name of letters, digits, hyphens and underscores, with a letter or digit first.",
+        ),
+    ),
     "aws/bucket": (
         (
             r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
@@ -49,6 +63,13 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         ),
         (r"^goog|google", False, "Google takes no bucket name that begins with goog or contains google."),
     ),
+}
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    **_RULES,
+    "aws/state": _RULES["aws/bucket"],
+    "azure/state": _RULES["azure/account"],
+    "gcp/state": _RULES["gcp/bucket"],
 }
 
 

@@ -39,6 +39,22 @@ BAD = {
     "azure/account": ["ab", "a" * 25, "Abc", "a-b", "käse", "٣٣٣"],
     "gcp/bucket": ["ab", "a" * 64, "Abc", "a.b", "-abc", "abc-", "goog-a", "my-google-data", "käse", "٣٣٣"],
 }
+GOOD |= {
+    "aws/identity": ["github-glacier-shop-prod", "a", "A" * 50],
+    "azure/identity": ["github-glacier-shop-prod", "a_", "A" * 101],
+    **{
+        f"{cloud}/state": GOOD[f"{cloud}/{'account' if cloud == 'azure' else 'bucket'}"]
+        for cloud in ("aws", "azure", "gcp")
+    },
+}
+BAD |= {
+    "aws/identity": ["", "-a", "a.b", "a" * 51, "a*", "käse", "a\n", "a b", "${a}"],
+    "azure/identity": ["", "a", "-ab", "a.b", "a" * 102, "a*", "käse", "a/b"],
+    **{
+        f"{cloud}/state": BAD[f"{cloud}/{'account' if cloud == 'azure' else 'bucket'}"]
+        for cloud in ("aws", "azure", "gcp")
+    },
+}
 
 
 @pytest.mark.parametrize("module", RULES)

@@ -29,10 +29,8 @@ locals {
 
   # The state and the deploy records beside it, below the project's keys. The state itself is never deleted.
   state_objects = "${var.state}/${var.cloud.state_prefix}"
-  state_list = merge(
-    { Effect = "Allow", Action = ["s3:ListBucket"], Resource = [var.state] },
-    var.cloud.state_prefix == "" ? {} : { Condition = { StringLike = { "s3:prefix" = ["${var.cloud.state_prefix}*"] } } },
-  )
+  # All names: with a condition on them S3 denies what is not there yet, and Terraform takes that for a failure.
+  state_list = { Effect = "Allow", Action = ["s3:ListBucket"], Resource = [var.state] }
   state_keys = {
     for verb, actions in { read = ["kms:Decrypt"], write = ["kms:Decrypt", "kms:GenerateDataKey"] } : verb => [
       for actions in [actions] : {
@@ -61,10 +59,18 @@ locals {
     )
   }
 
+  # What is among them and only a person writes.
+  kept = [for key in var.cloud.kept[*] : {
+    Sid      = "NotWhatAPersonWrites"
+    Effect   = "Deny"
+    Action   = ["s3:DeleteObject", "s3:PutObject"]
+    Resource = ["${var.state}/${key}*"]
+  }]
+
   # A policy for each part, since one has 6144 characters at most; ten may be attached to a role.
   policies = merge(
     { "plan-state" = { role = "plan", statements = local.state.read } },
-    { "deploy-state" = { role = "deploy", statements = concat(local.state.write, local.never) } },
+    { "deploy-state" = { role = "deploy", statements = concat(local.state.write, local.kept, local.never) } },
     { "plan-read" = { role = "plan", statements = flatten(values(local.statements.read)) } },
     { "deploy-read" = { role = "deploy", statements = flatten(values(local.statements.read)) } },
     {

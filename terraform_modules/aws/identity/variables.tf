@@ -98,10 +98,11 @@ variable "hardened" {
 }
 
 variable "cloud" {
-  description = "What only AWS has. provider_arn: GitHub's provider where the account has it already. state_prefix: what the keys of the project's states begin with. secrets: what the names of the project's secrets begin with; the prefix if not given."
+  description = "What only AWS has. provider_arn: GitHub's provider where the account has it already. state_prefix: what the keys of the project's states begin with. kept: what the keys of those begin with that only a person writes, as the state of this module. secrets: what the names of the project's secrets begin with; the prefix if not given."
   type = object({
     provider_arn = optional(string)
     state_prefix = optional(string, "")
+    kept         = optional(string)
     secrets      = optional(set(string))
   })
   default = {}

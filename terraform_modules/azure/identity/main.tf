@@ -22,6 +22,23 @@ locals {
   reading = distinct(sort(concat(local.every_kind, flatten([for kind in local.kinds : local.rights[kind].read]))))
   writing = distinct(sort(concat(local.reading, flatten([for kind in local.kinds : local.rights[kind].write]))))
 
+  # Of the states, what begins with this is written by a person only.
+  not_kept = <<-EOT
+    (
+     (
+      !(ActionMatches{'${local.blobs}/add/action'})
+      AND
+      !(ActionMatches{'${local.blobs}/delete'})
+      AND
+      !(ActionMatches{'${local.blobs}/write'})
+     )
+     OR
+     (
+      @Resource[${local.blobs}:path] StringNotStartsWith '${replace(coalesce(var.cloud.kept, "none"), "'", "''")}'
+     )
+    )
+  EOT
+
   account = var.state == null ? null : regex("^(.+)/blobServices/default/containers/[^/]+$", var.state)[0]
 }
 
@@ -114,6 +131,8 @@ resource "azurerm_role_assignment" "state" {
   principal_id       = azurerm_user_assigned_identity.github[each.key].principal_id
   principal_type     = "ServicePrincipal"
   description        = "glacier: the state of ${var.repository}"
+  condition_version  = each.key == "deploy" && var.cloud.kept != null ? "2.0" : null
+  condition          = each.key == "deploy" && var.cloud.kept != null ? local.not_kept : null
   depends_on         = [azurerm_role_definition.state]
 }
 

@@ -95,9 +95,10 @@ variable "hardened" {
 }
 
 variable "cloud" {
-  description = "What only Azure has: further branches whose workflows may plan, since Azure compares names of branches as a whole."
+  description = "What only Azure has. branches: further ones whose workflows may plan, since Azure compares names of branches as a whole. kept: what the names of those states begin with that only a person writes, as the state of this module."
   type = object({
     branches = optional(set(string), [])
+    kept     = optional(string)
   })
   default = {}
 

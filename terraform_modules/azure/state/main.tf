@@ -3,7 +3,7 @@ data "azurerm_client_config" "current" {}
 locals {
   # Built from names, so that it is known in the plan.
   account_id = "/subscriptions/${data.azurerm_client_config.current.subscription_id}/resourceGroups/${var.location.resource_group}/providers/Microsoft.Storage/storageAccounts/${var.name}"
-  id         = "${local.account_id}/blobServices/default/containers/tfstate"
+  id         = "${local.account_id}/blobServices/default/containers/${var.cloud.container}"
   closed     = !var.cloud.public_endpoint || length(var.cloud.allowed_ips) > 0
 }
 
@@ -75,7 +75,7 @@ resource "azurerm_storage_account" "state" {
 
 resource "azurerm_storage_container" "state" {
   #checkov:skip=CKV2_AZURE_21:hardened logs it by a diagnostic setting, which the check does not know
-  name                  = "tfstate"
+  name                  = var.cloud.container
   storage_account_id    = azurerm_storage_account.state.id
   container_access_type = "private"
 }
@@ -90,7 +90,7 @@ resource "azurerm_storage_management_policy" "lifecycle" {
 
     filters {
       blob_types   = ["blockBlob"]
-      prefix_match = ["tfstate/"]
+      prefix_match = ["${var.cloud.container}/"]
     }
     actions {
       snapshot {

@@ -17,7 +17,7 @@ output "backend" {
   value = {
     resource_group_name  = var.location.resource_group
     storage_account_name = var.name
-    container_name       = "tfstate"
+    container_name       = var.cloud.container
     subscription_id      = data.azurerm_client_config.current.subscription_id
     tenant_id            = data.azurerm_client_config.current.tenant_id
     use_azuread_auth     = true

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the storage account, one for the whole world; the state is in its container tfstate."
+  description = "Name of the storage account, one for the whole world."
   type        = string
 
   validation {
@@ -35,12 +35,18 @@ variable "allow_data_loss" {
 }
 
 variable "cloud" {
-  description = "What only Azure has: whether the public endpoint answers (to whoever has Entra's tokens), and to which addresses only; a key of one's own in a Key Vault with the user-assigned identity that may use it; a Log Analytics workspace for access logs."
+  description = "What only Azure has: the name of the container; whether the public endpoint answers (to whoever has Entra's tokens), and to which addresses only; a key of one's own in a Key Vault with the user-assigned identity that may use it; a Log Analytics workspace for access logs."
   type = object({
+    container       = optional(string, "tfstate")
     public_endpoint = optional(bool, true)
     allowed_ips     = optional(set(string), [])
     customer_key    = optional(object({ id = string, identity = string }))
     log_workspace   = optional(string)
   })
   default = {}
+
+  validation {
+    condition     = can(regex("^[a-z0-9](-?[a-z0-9])+$", var.cloud.container)) && length(var.cloud.container) >= 3 && length(var.cloud.container) <= 63
+    error_message = "Azure takes a container's name of 3 to 63 small letters, digits and single hyphens, with a letter or digit at both ends."
+  }
 }

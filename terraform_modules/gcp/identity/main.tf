@@ -36,6 +36,11 @@ locals {
     { for part in local.parts : "deploy_${part}" => concat(local.named[part].read, local.named[part].change) },
     { for use, role in local.given : use => role.permissions if contains(var.kinds, role.kind) },
   )
+  state = merge(
+    { plan = { use = "plan", role = "state_read", except = null } },
+    { deploy = { use = "deploy", role = "state_write", except = var.cloud.kept } },
+    { for _ in var.cloud.kept[*] : "deploy_reads" => { use = "deploy", role = "state_read", except = null } },
+  )
   role_names = { for use in keys(local.roles) : use => "projects/${var.location.project}/roles/${local.role_id}_${use}" }
 
   bindings = merge(
@@ -153,9 +158,19 @@ resource "google_project_iam_member" "account" {
 }
 
 resource "google_storage_bucket_iam_member" "state" {
-  for_each   = { plan = "state_read", deploy = "state_write" }
-  bucket     = var.state
-  role       = local.role_names[each.value]
-  member     = "serviceAccount:${local.emails[each.key]}"
+  for_each = local.state
+  bucket   = var.state
+  role     = local.role_names[each.value.role]
+  member   = "serviceAccount:${local.emails[each.value.use]}"
+
+  dynamic "condition" {
+    for_each = each.value.except[*]
+    content {
+      title       = "not what a person keeps"
+      description = "Set by Glacier."
+      expression  = "!resource.name.startsWith(${jsonencode("projects/_/buckets/${var.state}/objects/${condition.value}")})"
+    }
+  }
+
   depends_on = [google_project_iam_custom_role.role, google_service_account.account]
 }

@@ -116,7 +116,10 @@ locals {
     secrets = {
       read   = ["secretmanager.secrets.get", "secretmanager.secrets.getIamPolicy"]
       change = ["secretmanager.secrets.delete", "secretmanager.secrets.setIamPolicy", "secretmanager.secrets.update"]
-      names  = [format(local.clause, "projects/${local.number}/secrets/${var.prefix}", "projects/${local.number}/secrets/${var.prefix}-", "projects/${local.number}/secrets/${var.prefix}/")]
+      names = concat(
+        [format(local.clause, "projects/${local.number}/secrets/${var.prefix}", "projects/${local.number}/secrets/${var.prefix}-", "projects/${local.number}/secrets/${var.prefix}/")],
+        [for five in chunklist(sort(var.cloud.secrets), 5) : join(" || ", [for name in five : "resource.name == \"projects/${local.number}/secrets/${name}\" || resource.name.startsWith(\"projects/${local.number}/secrets/${name}/\")"])],
+      )
     }
     registry = {
       read   = ["artifactregistry.repositories.getIamPolicy"]

@@ -97,11 +97,13 @@ variable "hardened" {
 }
 
 variable "cloud" {
-  description = "What only Google Cloud has: project (of the trust and its two accounts, in place of location.project), account_policies (whether deploy may act as the accounts of location.project, and say who else may), repository_id (GitHub's number of the repository, which no other gets by taking its name), project_number and identity_project_number (looked up if null)."
+  description = "What only Google Cloud has: project (of the trust and its two accounts, in place of location.project), account_policies (whether deploy may act as the accounts of location.project, and say who else may), repository_id (GitHub's number of the repository, which no other gets by taking its name), kept (what the names of those states begin with that only a person writes, as the state of this module), secrets (names of the project's secrets that do not begin with prefix), project_number and identity_project_number (looked up if null)."
   type = object({
     project                 = optional(string)
     account_policies        = optional(bool, false)
     repository_id           = optional(string)
+    kept                    = optional(string)
+    secrets                 = optional(set(string), [])
     project_number          = optional(string)
     identity_project_number = optional(string)
   })
@@ -110,5 +112,9 @@ variable "cloud" {
   validation {
     condition     = var.cloud.repository_id == null ? true : can(regex("^[0-9]+$", var.cloud.repository_id))
     error_message = "cloud.repository_id is a number."
+  }
+  validation {
+    condition     = alltrue([for name in var.cloud.secrets : can(regex("^[A-Za-z0-9_-]{1,255}$", name))])
+    error_message = "cloud.secrets are names of secrets, of letters, digits, - and _."
   }
 }

@@ -113,6 +113,22 @@ run "only_locks_and_deploy_records_are_deleted_beside_the_state" {
   }
 }
 
+run "what_a_person_keeps_is_read_only" {
+  command = plan
+  variables {
+    cloud = { state_prefix = "shop/prod/", kept = "shop/prod/bootstrap/" }
+  }
+  assert {
+    condition = contains(jsondecode(aws_iam_policy.part["deploy-state"].policy).Statement, {
+      Sid      = "NotWhatAPersonWrites"
+      Effect   = "Deny"
+      Action   = ["s3:DeleteObject", "s3:PutObject"]
+      Resource = ["arn:aws:s3:::acme-terraform-state/shop/prod/bootstrap/*"]
+    })
+    error_message = "Expected deploy to write nothing of the bootstrap."
+  }
+}
+
 run "neither_role_changes_itself_or_the_boundary" {
   command = plan
   assert {

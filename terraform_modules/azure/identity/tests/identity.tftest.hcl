@@ -87,6 +87,20 @@ run "plan_reads_the_state_only" {
   }
 }
 
+run "what_a_person_keeps_is_read_only" {
+  command = plan
+  variables {
+    cloud = { kept = "shop/prod/bootstrap/" }
+  }
+  assert {
+    condition = (
+      strcontains(azurerm_role_assignment.state["deploy"].condition, ":path] StringNotStartsWith 'shop/prod/bootstrap/'") &&
+      azurerm_role_assignment.state["plan"].condition == null
+    )
+    error_message = "Expected deploy to write nothing of the bootstrap, and to read it."
+  }
+}
+
 run "rights_follow_the_kinds" {
   command = plan
   variables {

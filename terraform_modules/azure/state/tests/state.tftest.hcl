@@ -98,3 +98,11 @@ run "a_name_that_azure_refuses_is_refused" {
   }
   expect_failures = [var.name]
 }
+
+run "a_container_that_azure_refuses_is_refused" {
+  command = plan
+  variables {
+    cloud = { container = "Shop_State" }
+  }
+  expect_failures = [var.cloud]
+}

@@ -166,6 +166,32 @@ run "other_buckets_are_named" {
   }
 }
 
+run "other_secrets_are_named" {
+  command = plan
+  variables {
+    kinds = ["secrets"]
+    cloud = { project_number = "123456789012", secrets = ["db-password"] }
+  }
+  assert {
+    condition     = google_project_iam_member.account["deploy/secrets/1"].condition[0].expression == "resource.name == \"projects/123456789012/secrets/db-password\" || resource.name.startsWith(\"projects/123456789012/secrets/db-password/\")"
+    error_message = "Expected the secret by its name and no other."
+  }
+}
+
+run "what_a_person_keeps_is_read_only" {
+  command = plan
+  variables {
+    cloud = { project_number = "123456789012", kept = "shop/prod/bootstrap/" }
+  }
+  assert {
+    condition = (
+      google_storage_bucket_iam_member.state["deploy"].condition[0].expression == "!resource.name.startsWith(\"projects/_/buckets/${var.state}/objects/shop/prod/bootstrap/\")" &&
+      endswith(google_storage_bucket_iam_member.state["deploy_reads"].role, "_state_read")
+    )
+    error_message = "Expected deploy to write nothing of the bootstrap, and to read it."
+  }
+}
+
 run "conditions_stay_within_googles_limit" {
   command = plan
   variables {
