@@ -35,7 +35,7 @@ from glacier_prefect.errors import (
     StoreDenied,
     StoreError,
 )
-from glacier_prefect.processes import is_alive, named, this_process
+from glacier_prefect.processes import is_alive, named, this_process, works_in
 from glacier_prefect.sources.objects import Objects
 from glacier_prefect.terraform_cli import terraform_of
 
@@ -185,7 +185,8 @@ class KeptBucket(Kept):
                 continue
             if each["machine"] == self._own["machine"]:
                 pid = terraform_of(Path(each["root"]), each["process"])
-                if pid is not None and not is_alive(pid):
+                # without a note, as where a job's folder is cleaned for the next, Terraform is told by where it works
+                if not (works_in(Path(each["root"])) if pid is None else is_alive(pid)):
                     return each
             elif each["hosted"]:
                 return each

@@ -279,7 +279,9 @@ def locked(who: str, created: datetime) -> StateLocked:
     [
         ("its own, and its terraform is dead", True),
         ("its own, and its terraform lives", False),
-        ("its own, and it is not known whether its terraform began", False),
+        ("its own, and it is not known whether its terraform began, but nothing works there", True),
+        ("its own, and it is not known whether its terraform began, and something works there", False),
+        ("its own, and its folder was cleaned", True),
         ("of another user", False),
         ("from before it", False),
         ("from long after it", False),
@@ -288,7 +290,7 @@ def locked(who: str, created: datetime) -> StateLocked:
     ],
 )
 def test_terraforms_lock_is_taken_away_only_if_it_is_surely_of_a_deploy_that_is_gone(
-    s3: Any, tmp_path: Path, case: str, sure: bool
+    s3: Any, tmp_path: Path, request: pytest.FixtureRequest, case: str, sure: bool
 ) -> None:
     place = Place(s3, tmp_path)
     elsewhere = {"runner": {"machine": "elsewhere", "hosted": True}, "stays": {"machine": "elsewhere", "hosted": False}}
@@ -302,10 +304,13 @@ def test_terraforms_lock_is_taken_away_only_if_it_is_surely_of_a_deploy_that_is_
     note = tmp_path / ".terraform" / f"glacier-terraform-{held.pid}"
     if "not known" in case:
         note.write_text("")
-    elif not process:
+    elif not process and "cleaned" not in case:
         note.write_text(str(os.getpid() if "lives" in case else dead.pid))
     here = this_process()
     who = "someone@else" if "another user" in case else f"{here['user']}@{here['host']}"
+    if "and something works" in case:
+        worker = subprocess.Popen([sys.executable, "-c", "input()"], cwd=tmp_path / ".terraform", stdin=subprocess.PIPE)
+        request.addfinalizer(worker.communicate)
     moment = datetime.now(UTC) + timedelta(seconds=-60 if "before" in case else 60 if "after" in case else 0)
     kept = place.kept()
     with kept.locked():
