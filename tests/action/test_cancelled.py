@@ -21,6 +21,7 @@ from tests.terraform.mirror import Mirror
 __all__ = ["api", "mirrors", "s3", "server"]
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.xdist_group("deploy"),
     pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH"),
 ]
