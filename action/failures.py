@@ -36,7 +36,7 @@ MEANINGS = {
     Reason.BAD_CONFIGURATION: "glacier.toml says what it cannot say",
     Reason.BAD_PIPELINE: "a pipeline cannot be loaded, or cannot work as it is written",
     Reason.NO_REMOTE_STATE: "the environment keeps its state on the machine that deploys",
-    Reason.NEEDS_BOOTSTRAP: "the bucket of the state is not there: `glacier bootstrap`",
+    Reason.NEEDS_BOOTSTRAP: "no bucket for the state, or more is needed than was granted: `glacier bootstrap`",
     Reason.STATE_LOCKED: "another deploy of the environment runs",
     Reason.TERRAFORM_FAILED: "Terraform is missing, too old, or failed",
     Reason.DATA_LOSS: "what holds data would be destroyed or replaced",
@@ -53,6 +53,7 @@ MEANINGS = {
 REASONS = {
     "StateNotShared": Reason.NO_REMOTE_STATE,
     "BucketNotFoundError": Reason.NEEDS_BOOTSTRAP,
+    "NeedsBootstrap": Reason.NEEDS_BOOTSTRAP,
     "ConfigurationError": Reason.BAD_CONFIGURATION,
     "DefinitionError": Reason.BAD_PIPELINE,
     "UsageError": Reason.BAD_PIPELINE,
