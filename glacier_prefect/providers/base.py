@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from glacier_prefect.sources.base import Location, Mode, Source
 
 C = TypeVar("C", bound="Credentials")
+NOT_OF_A_FORK = "${{ !github.event.pull_request.head.repo.fork }}"  # whose jobs get no tokens
 PROVIDERS = Registry(
     kind="provider",
     group="glacier_prefect.providers",

@@ -492,7 +492,7 @@ def test_who_deploys_may_make_what_the_root_has_and_who_plans_only_looks(
     project, pipelines = shop.loaded()
     calls, document = infrastructure.root(pipelines, project, granted.find(project))
     document["terraform"]["backend"] = {"local": {}}
-    infrastructure.write(tmp_path / "root", calls, document)
+    infrastructure.write(tmp_path / "root", document, {call.source for call in calls.values()})
     terraforms["newer"](tmp_path / "root", "init")
     terraforms["newer"](tmp_path / "root", "plan", "-out=plan")
     planned = json.loads(terraforms["newer"](tmp_path / "root", "show", "-json", "plan"))["planned_values"]
