@@ -121,16 +121,18 @@ class AzureCredentials(Credentials):
 
         It raises `StoreDenied` if that may not be asked.
         """
-        import httpx
-
+        core, rest = required("azure.core", self.extra), required("azure.core.rest", self.extra)
         url, headers = MANAGEMENT, {}
         if self.endpoint_url and self._is_emulator:
             url = "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(self.endpoint_url))
         else:
             headers = {"Authorization": f"Bearer {self.identity().get_token(f'{MANAGEMENT}/.default').token}"}
 
+        client = core.PipelineClient(url)
+
         def ask(place: str, version: str) -> Any:
-            answer = httpx.get(url + place, params={"api-version": version}, headers=headers, timeout=30)
+            request = rest.HttpRequest("GET", url + place, params={"api-version": version}, headers=headers)
+            answer = client.send_request(request)
             if answer.status_code in (200, 404):
                 return answer.json() if answer.status_code == 200 else None
             raise StoreDenied(

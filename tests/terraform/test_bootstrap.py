@@ -21,7 +21,7 @@ import boto3
 import pytest
 
 from glacier_prefect import bootstrap as boot
-from glacier_prefect import granted, infrastructure
+from glacier_prefect import granted, infrastructure, projects
 from glacier_prefect.cli import main
 from glacier_prefect.emulators import S3
 from glacier_prefect.environments import Project
@@ -34,6 +34,7 @@ from glacier_prefect.errors import (
 )
 from glacier_prefect.loading import load_project
 from glacier_prefect.modules import Granted
+from glacier_prefect.sources.objects import Objects
 from glacier_prefect.terraform_cli import TerraformCLI
 from glacier_prefect.terraform_plan import Event
 from tests.clouds.conftest import s3
@@ -266,6 +267,45 @@ def test_a_plan_that_needs_more_stops_with_the_command_that_helps(
     shop.bootstrap(branch="main", repository="acme/shop")
 
 
+def test_pull_requests_make_previews_once_it_was_granted(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = shop.document()
+    del old["outputs"][granted.OUTPUT]["value"]["previews"]  # as an older Glacier has written it
+    assert granted.read(old) == shop.granted()
+    shop.write("glacier.toml", TOML.replace("STATE", shop.state) + "previews = true\n")
+    with pytest.raises(NeedsBootstrap, match=r"need `previews` in 'prod'(.|\n)*bootstrap --env prod$"):
+        shop.root()
+    shop.bootstrap()
+    assert shop.granted().previews
+    assert shop.root()["module"]
+    project, _ = shop.loaded()
+    shop.s3.make_bucket("curated")
+    shop.s3.store("curated").put("rows.parquet", b"theirs")
+    with RoleFront(shop.policy("plan"), behind=shop.s3.port) as front:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{front.server_port}")
+        with pytest.raises(StoreDenied), projects._state(project, print).locked():  # of the environment
+            pass
+        monkeypatch.setenv("GLACIER_PREVIEW", "pr-42")
+        state, provider = projects._state(project, print), boot._Root(*shop.loaded()).provider
+        code = Objects(provider.credentials.store("curated"), "code")
+        archive = ".glacier/preview/pr-42/.glacier/code/shop/prod/0a1b/code.tar.gz"
+        with state.locked():
+            assert state.kept.create(1, b"{}")
+            assert code.head(archive) is None
+            assert code.put(archive, b"packed", replaces=None)
+            with pytest.raises(StoreDenied):
+                code.delete(["rows.parquet"])
+            assert provider.bucket_sink("curated", "all.parquet").discard() == 1
+            state.kept.forget()
+    monkeypatch.delenv("GLACIER_PREVIEW")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    assert not [each for each in shop.kept if "/preview/" in each]
+    shop.write("glacier.toml", TOML.replace("STATE", shop.state))
+    shop.bootstrap()
+    assert shop.granted().previews, "what was granted stays"
+    shop.bootstrap(exact=True)
+    assert not shop.granted().previews
+
+
 def test_who_plans_reads_the_state_and_cannot_lock_and_nobody_from_github_writes_the_bootstraps(shop: Shop) -> None:
     project, pipelines = shop.loaded()
     with RoleFront(shop.policy("plan"), behind=shop.s3.port) as front, pytest.MonkeyPatch.context() as patch:
@@ -299,15 +339,19 @@ def test_who_plans_reads_the_state_and_cannot_lock_and_nobody_from_github_writes
 
 def test_a_second_environment_shares_the_bucket_without_taking_it_over(shop: Shop, entered: pytest.MonkeyPatch) -> None:
     shop.write("glacier.toml", (TOML + STAGING).replace("STATE", shop.state))
+    own, forged = shop.granted().state, "shop/prod/preview/pr-42/bootstrap/terraform.tfstate"
+    written = json.dumps(shop.document()).replace(own, "arn:aws:s3:::theirs")
+    shop.s3.store(shop.state).put(forged, written.encode())  # which a pull request may write, where there are previews
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLACIER_ENV", "staging")
         made = shop.bootstrap()
         assert made is not None
         root = json.loads((shop.folder / ".glacier/staging/bootstrap/main.tf.json").read_text())
         assert set(root["module"]) == {"aws_identity"}
-        assert root["module"]["aws_identity"]["state"] == made.granted.state
+        assert root["module"]["aws_identity"]["state"] == made.granted.state == own
         shop.bootstrap(confirm=refuse)
     shop.bootstrap(confirm=refuse)
+    shop.s3.store(shop.state).delete(forged)
     assert shop.kept >= {f"shop/{each}/bootstrap/terraform.tfstate" for each in ("prod", "staging")}
     shop.write("glacier.toml", TOML.replace("STATE", shop.state))
 
