@@ -24,6 +24,7 @@ class Reason(StrEnum):
     PREFECT_UNREACHABLE = "prefect-unreachable"
     PREFECT_FAILED = "prefect-failed"
     STORE_FAILED = "store-failed"
+    BUILD_FAILED = "build-failed"
     GITHUB_FAILED = "github-failed"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
@@ -36,7 +37,7 @@ MEANINGS = {
     Reason.BAD_CONFIGURATION: "glacier.toml says what it cannot say",
     Reason.BAD_PIPELINE: "a pipeline cannot be loaded, or cannot work as it is written",
     Reason.NO_REMOTE_STATE: "the environment keeps its state on the machine that deploys",
-    Reason.NEEDS_BOOTSTRAP: "the bucket of the state is not there: `glacier bootstrap`",
+    Reason.NEEDS_BOOTSTRAP: "a bucket of the state or a right is missing; the log has the `glacier bootstrap` to run",
     Reason.STATE_LOCKED: "another deploy of the environment runs",
     Reason.TERRAFORM_FAILED: "Terraform is missing, too old, or failed",
     Reason.DATA_LOSS: "what holds data would be destroyed or replaced",
@@ -45,6 +46,7 @@ MEANINGS = {
     Reason.PREFECT_UNREACHABLE: "no Prefect API is given, or it does not answer",
     Reason.PREFECT_FAILED: "Prefect refused a call; what was changed in it is restored",
     Reason.STORE_FAILED: "a bucket cannot be reached, or not with these credentials",
+    Reason.BUILD_FAILED: "an image with the code could not be built or pushed",
     Reason.GITHUB_FAILED: "GitHub refused a call, as without `permissions`",
     Reason.CANCELLED: "the job was cancelled; the next one goes on from there",
     Reason.UNKNOWN: "something else; the log says it",
@@ -53,6 +55,7 @@ MEANINGS = {
 REASONS = {
     "StateNotShared": Reason.NO_REMOTE_STATE,
     "BucketNotFoundError": Reason.NEEDS_BOOTSTRAP,
+    "NeedsBootstrap": Reason.NEEDS_BOOTSTRAP,
     "ConfigurationError": Reason.BAD_CONFIGURATION,
     "DefinitionError": Reason.BAD_PIPELINE,
     "UsageError": Reason.BAD_PIPELINE,
@@ -65,10 +68,12 @@ REASONS = {
     "DataLossRefused": Reason.DATA_LOSS,
     "PlanChanged": Reason.DRIFT,
     "DeployRefused": Reason.DEPLOY_REFUSED,
+    "PreviewError": Reason.DEPLOY_REFUSED,
     "DeployFailed": Reason.PREFECT_FAILED,
     "ApiUnreachable": Reason.PREFECT_UNREACHABLE,
     "ApiRequired": Reason.PREFECT_UNREACHABLE,
     "StoreError": Reason.STORE_FAILED,
+    "BuildFailed": Reason.BUILD_FAILED,
 }
 
 

@@ -161,6 +161,8 @@ def _jobs(pipelines: Iterable[Pipeline], project: Project, own: Provider) -> tup
             each: _access(found, (), [provider for provider, *_ in found])
             for each, found in sorted(touched[name].items())
         }
+        if project.environment().previews:
+            of_pipelines[PREVIEW_IDENTITY] = _preview_access([*of_pipelines.values()])
         made.append(Jobs(calls=(merged.pop(name), *merged.values()), pipelines=of_pipelines))
     return tuple(made)
 
@@ -201,6 +203,7 @@ def root(
     if granted is not None:
         calls = within(granted, calls, needed[0][0], project.environment())
     used = {call.source.partition("/")[0] for call in calls.values()}
+    settings = _settings(pipelines, calls, (PREVIEW_IDENTITY,) if project.environment().previews else ())
     document: dict[str, Any] = {
         "//": NOTE,
         "terraform": {
@@ -218,7 +221,7 @@ def root(
         },
         "output": {
             name: {"description": description, "value": expression(value)}
-            for name, (description, value) in {**_outputs(calls), **_settings(pipelines, calls)}.items()
+            for name, (description, value) in {**_outputs(calls), **settings}.items()
         },
     }
     if granted is not None and (block := needed[0][0].terraform_provider()) is not None:
@@ -442,14 +445,16 @@ def _outputs(calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
     return outputs
 
 
-def _settings(pipelines: Iterable[Pipeline], calls: Mapping[str, ModuleCall]) -> dict[str, tuple[str, Any]]:
-    """Return the output with settings of executors, as far as they are known after apply only."""
+def _settings(
+    pipelines: Iterable[Pipeline], calls: Mapping[str, ModuleCall], previews: tuple[str, ...]
+) -> dict[str, tuple[str, Any]]:
+    """Return the output with settings of executors that are known after apply only; previews run all pipelines."""
     found: dict[str, dict[str, dict[str, None]]] = {}
     for pipeline in pipelines:
         for _, node in _bodies(pipeline.graph):
             for call in node.executor.modules():
-                if call.settings and call.name in calls:
-                    found.setdefault(pipeline.name, {}).setdefault(node.executor.name, {})[call.name] = None
+                for who in (pipeline.name, *previews) if call.settings and call.name in calls else ():
+                    found.setdefault(who, {}).setdefault(node.executor.name, {})[call.name] = None
 
     def merged(pipeline: str, names: Iterable[str]) -> Reference:
         parts = [f'module.{name}.settings, module.{name}.pipeline_settings["{pipeline}"]' for name in names]

@@ -222,6 +222,7 @@ def _state(project: Project, on_event: OnEvent) -> State:
     from glacier_prefect.deployments.state import State
     from glacier_prefect.terraform_plan import Event
 
+    project.require_name()  # before anything is asked of Prefect
     environment, provider = project.environment(), environment_provider(project)
     below = f"/preview/{preview}" if (preview := preview_name()) else ""
     here = KeptFolder(project.folder / ".glacier" / f"{environment.name}{below}")

@@ -128,10 +128,9 @@ class AzureCredentials(Credentials):
             url = "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(self.endpoint_url))
         else:
             headers = {"Authorization": f"Bearer {self.identity().get_token(f'{MANAGEMENT}/.default').token}"}
-        client = httpx.Client(base_url=url, headers=headers, timeout=30)
 
         def ask(place: str, version: str) -> Any:
-            answer = client.get(place, params={"api-version": version})
+            answer = httpx.get(url + place, params={"api-version": version}, headers=headers, timeout=30)
             if answer.status_code in (200, 404):
                 return answer.json() if answer.status_code == 200 else None
             raise StoreDenied(

@@ -74,11 +74,11 @@ class GCPCredentials(Credentials):
 
         It raises `StoreDenied` if that may not be asked.
         """
-        session = self.session()
 
         def ask(service: str, path: str) -> Any:
             url = self.endpoint_url if self._is_emulator else f"https://{service}.googleapis.com"
-            answer = session.get(f"{url}/{path}", timeout=30)
+            with self.session() as session:
+                answer = session.get(f"{url}/{path}", timeout=30)
             if answer.status_code in (200, 404):
                 return answer.json() if answer.status_code == 200 else None
             raise StoreDenied(

@@ -28,6 +28,7 @@ _COMMIT = "commit_sha"  # of Prefect's pull step `git_clone`
 _VOLATILE = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
     r"|\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?"
+    r"|(?<=[/:])[0-9a-f]{32}(?=/?$)"  # of an archive or image: of all files, as the commit is
 )
 _FORM = re.compile(r"([0-9a-f]{64})(?:\.([A-Za-z0-9+/]+=*))?")
 

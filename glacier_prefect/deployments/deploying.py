@@ -410,7 +410,13 @@ def _check_others(api: Api, deletions: Iterable[Change]) -> None:
     ours = {each.existing.id for each in deletions if each.kind == "deployment" and each.existing}
     for pool in (each.name for each in deletions if each.kind == "work_pool"):
         using = api.pages("/deployments/filter", {"work_pools": {"name": {"any_": [pool]}}})
-        if others := [each["name"] for each in using if each["id"] not in ours]:
+        others = {each["name"]: each["tags"] for each in using if each["id"] not in ours}
+        if previews := [name for name, tags in others.items() if f"glacier:preview={name}" in tags]:
+            raise DeployRefused(
+                f"Previews use the work pool {pool!r}: {', '.join(previews)}. Nothing was changed.\n"
+                f"Hint: glacier destroy --preview {previews[0]}"
+            )
+        if others:
             raise DeployRefused(
                 f"Deployments that Glacier did not make use the work pool {pool!r}: {', '.join(others)}. Nothing was "
                 "changed.\nHint: move them to another pool."

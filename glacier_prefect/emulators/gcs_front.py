@@ -98,7 +98,13 @@ class Request(Forwarder):
                 del response.headers["Location"]
                 path = "/" + location.split("/", 3)[3]
                 return self.relay(response, {"Location": f"http://{self.headers['Host']}{path}"})
-            self.relay(response)
+            kind = response.getheader("Content-Type", "")
+            if response.status != 200 or not kind.startswith("application/json") or "alt=media" in self.path:
+                return self.relay(response)
+            content = response.read().replace(
+                b"http://storage.googleapis.com/", f"http://{self.headers['Host']}/".encode()
+            )
+        self.reply(200, {"Content-Type": kind}, content)
 
     def read(self, bucket: str, key: str) -> None:
         """Objects and listings, which fake-gcs-server knows, but not how Google says that there is none."""

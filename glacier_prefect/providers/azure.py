@@ -20,7 +20,7 @@ from glacier_prefect.environments import (
 )
 from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.providers import existing
-from glacier_prefect.providers.base import CloudProvider, either
+from glacier_prefect.providers.base import NOT_OF_A_FORK, CloudProvider, either
 from glacier_prefect.providers.cloud_modules import CODE
 from glacier_prefect.sources.azure import AzureBlobSink, AzureBlobSource
 from glacier_prefect.sources.base import Sink, Source
@@ -179,7 +179,8 @@ class AzureProvider(CloudProvider):
 
     def workflow(self, granted: Granted) -> str:
         return (
-            "- uses: azure/login@v2\n"
+            f"- if: {NOT_OF_A_FORK}\n"
+            "  uses: azure/login@v3\n"
             "  with:\n"
             f"    client-id: {either(granted, 'client_id')}\n"
             f"    tenant-id: {granted.deploy['tenant_id']}\n"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from glacier_prefect.sources.base import Location, Mode, Source
 
 C = TypeVar("C", bound="Credentials")
+NOT_OF_A_FORK = "${{ !github.event.pull_request.head.repo.fork }}"  # whose jobs get no tokens
 PROVIDERS = Registry(
     kind="provider",
     group="glacier_prefect.providers",
@@ -509,6 +510,9 @@ class CloudProvider(Provider):
         }
 
 
+NOT_OF_A_FORK = "${{ !github.event.pull_request.head.repo.fork }}"  # GitHub gives jobs of forks no token
+
+
 def either(granted: Granted, name: str) -> str:
     """Return what a workflow says to be who plans in pull requests, and else who deploys.
 
@@ -633,7 +637,7 @@ def code_place(locations: Iterable[Location], project: Project) -> tuple[CloudPr
             'Hint: name one, as in exchange = "my-bucket/folder".'
         )
     location, folder = place
-    inside = f"{location.within}/" if location.within else ""  # of a preview, which removes it with what it wrote
+    inside = f"{preview}/" if (preview := preview_folder()) else ""  # which goes with all that the preview wrote
     above = f"{inside}{folder}.glacier/code/{project.require_name()}/{environment.name}/"
     return own, location.full_bucket, above
 

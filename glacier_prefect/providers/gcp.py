@@ -10,7 +10,7 @@ from glacier_prefect.blocks import Block, Kind, Saved
 from glacier_prefect.credentials.gcp import GCPCredentials
 from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.providers import existing
-from glacier_prefect.providers.base import CloudProvider, either
+from glacier_prefect.providers.base import NOT_OF_A_FORK, CloudProvider, either
 from glacier_prefect.sources.base import Sink, Source
 from glacier_prefect.sources.gcs import GCSSink, GCSSource
 
@@ -125,7 +125,8 @@ class GCPProvider(CloudProvider):
 
     def workflow(self, granted: Granted) -> str:
         return (
-            "- uses: google-github-actions/auth@v3\n"
+            f"- if: {NOT_OF_A_FORK}\n"
+            "  uses: google-github-actions/auth@v3\n"
             "  with:\n"
             f"    workload_identity_provider: {granted.deploy['workload_identity_provider']}\n"
             f"    service_account: {either(granted, 'service_account')}\n"

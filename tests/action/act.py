@@ -142,7 +142,7 @@ class Act:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=290,
+            timeout=600,
         )
         (self.folder / "log").write_text(done.stdout)
         return Ran(

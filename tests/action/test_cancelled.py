@@ -21,12 +21,13 @@ from tests.terraform.mirror import Mirror
 __all__ = ["api", "mirrors", "s3", "server"]
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.xdist_group("deploy"),
     pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH"),
 ]
 KILL_AFTER = 7  # seconds, as GitHub does; every other time at once, so that no more than a part is undone
 RANDOM = random.Random(7)
-MOMENTS = [(number, RANDOM.random()) for number in range(10)]
+MOMENTS = [(number, (number + RANDOM.random()) / 10) for number in range(10)]  # parts of a whole deploy
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.action.act import Act
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a minute where nothing else runs
 
 CANARY = "${CANARY_FOLDER}/canary"
 HOSTILE = {
@@ -19,12 +19,10 @@ HOSTILE = {
     "substitution": f'$(touch "{CANARY}") `touch "{CANARY}"` ${{PATH}}',
     "end of a quote": f"'; touch \"{CANARY}\"; echo '",
     "lines": f'a\nb\r\n\ntouch "{CANARY}"\n',
-    "commands": "::set-output name=changed::hostile\n::set-env name=CANARY::hostile\n::add-path::/hostile",
-    "old commands": "##[set-env name=CANARY]hostile\n##[add-mask]a",
+    "commands": "::set-output name=changed::hostile\n::add-path::/hostile\n##[set-env name=CANARY]hostile",
     "expressions": "${{ secrets.PLANTED }} ${{ github.token }} }} {{",
     "files of the runner": "x\nGLACIER\nEOF\nchanged=hostile\nCANARY<<E\nhostile\nE\n",
-    "path": "../../../../etc/passwd",
-    "options": "--allow-data-loss --debug -c x",
+    "path": "../../../../etc/passwd --allow-data-loss -c x",
     "other letters": "ünïcödé \u202e \u2028 \ufeff 💥 \x7f \x1b[31m",
     "long": "x" * 1_000_000,
 }

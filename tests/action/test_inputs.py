@@ -169,11 +169,25 @@ def test_an_event_that_nothing_can_be_done_about_is_refused(
     assert refused.value.reason is Reason.BAD_INPUT
 
 
+ONLY_IN_RUNS = {
+    *["DataError", "CheckError", "SchemaError", "UnreadableError", "TravelError", "SourceNotFoundError"],
+    *["SourceChangedError", "SinkExistsError", "RemoteFailed", "RemoteDenied", "RemoteUnreachable"],
+}
+
+
 def test_each_reason_is_described_and_each_error_of_glacier_has_one() -> None:
     assert set(MEANINGS) == set(Reason)
     for name in REASONS:
         error = getattr(glacier_prefect.errors, name)
         kinds = [each.__name__ for each in error.__mro__]
         assert reason_of(kinds) is REASONS[name]
+    without = {
+        name
+        for name, each in vars(glacier_prefect.errors).items()
+        if isinstance(each, type)
+        and issubclass(each, glacier_prefect.errors.GlacierError)
+        and reason_of([kind.__name__ for kind in each.__mro__]) is Reason.UNKNOWN
+    }
+    assert without == {"GlacierError", *ONLY_IN_RUNS}
     assert reason_of(["CycleError", "DefinitionError", "GlacierError"]) is Reason.BAD_PIPELINE
     assert reason_of(["ValueError"]) is Reason.UNKNOWN

@@ -14,12 +14,16 @@ from typing import Any
 import pytest
 import yaml
 
+from glacier_prefect.modules import Granted
+from glacier_prefect.providers import AWSProvider, AzureProvider, GCPProvider
+from glacier_prefect.providers.base import CloudProvider
 from glacier_prefect.scaffold import write_project
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "deploy_workflow"
 ACTION = ROOT / "action.yml"
 WORKFLOWS = [*ROOT.glob(".github/workflows/*.yml"), *ROOT.glob("examples/*/.github/workflows/*.yml")]
+MADE = ("role_arn", "client_id", "tenant_id", "subscription_id", "workload_identity_provider", "service_account")
 README = (ROOT / "README.md").read_text()
 
 
@@ -97,7 +101,10 @@ def test_no_action_needs_a_node_that_github_has_removed(tmp_path: Path) -> None:
         for file in [*WORKFLOWS, ACTION]
         for used, version in others(file)
     }
-    steps = "".join(f"      - uses: {each}\n" for each in sorted({*used, *re.findall(r"uses: ([\w/-]+@v\d+)", README)}))
+    told = [README, *(file.read_text() for file in ROOT.glob("glacier_prefect/providers/*.py"))]
+    used |= {each for text in told for each in re.findall(r"uses: ([\w/-]+@v\d+)", text)} - {"glacier/deploy@v1"}
+    assert {"aws-actions/configure-aws-credentials@v6", "azure/login@v3", "google-github-actions/auth@v3"} <= used
+    steps = "".join(f"      - uses: {each}\n" for each in sorted(used))
     file = tmp_path / "workflow.yml"
     file.write_text(f"on: push\njobs:\n  all:\n    runs-on: ubuntu-latest\n    steps:\n{steps}")
     run("actionlint", "-ignore", "missing input", file)
@@ -135,6 +142,31 @@ def test_the_other_clouds_steps_are_valid_in_it(cloud: str, tmp_path: Path) -> N
     file = tmp_path / "deploy.yml"
     file.write_text(yaml.safe_dump(workflow))
     run("actionlint", "-shellcheck=", "-pyflakes=", file)
+
+
+@pytest.mark.parametrize(
+    "provider",
+    [
+        AWSProvider(region="eu-central-1"),
+        AzureProvider(resource_group="shop", location="westeurope"),
+        GCPProvider(project_id="acme-shop", region="europe-west1"),
+    ],
+    ids=lambda provider: provider.name,
+)
+def test_the_step_that_bootstrap_prints_is_the_readmes_with_what_it_made(provider: CloudProvider) -> None:
+    made = {name: "made" for name in MADE}
+    [step] = yaml.safe_load(provider.workflow(Granted(provider=provider.name, plan=made, deploy=made)))
+    found = [
+        yaml.safe_load(each)[0]
+        for each in re.findall(r"```yaml\n# (?:Azure|Google Cloud)\n(.*?)```", README, re.DOTALL)
+    ]
+    found += [each for each in yaml.safe_load(readme_workflow())["jobs"]["deploy"]["steps"] if "if" in each]
+    [shown] = [each for each in found if each["uses"] == step["uses"]]
+    assert step["if"] == shown["if"]
+    assert set(step["with"]) == set(shown["with"])
+    for name, value in shown["with"].items():
+        if "event_name" in value:
+            assert step["with"][name].partition("&&")[0] == value.partition("&&")[0]
 
 
 @pytest.mark.slow

@@ -128,7 +128,7 @@ class Direct:
 
     def ended(self) -> tuple[int, str]:
         """Wait for its end; its exit code and what it said."""
-        said, _ = self.process.communicate(timeout=280)
+        said, _ = self.process.communicate(timeout=600)
         return self.process.returncode, said
 
     def kill(self) -> None:

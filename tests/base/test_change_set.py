@@ -41,7 +41,10 @@ def planned(*changes: Change, resources: list[dict[str, Any]] | None = None) -> 
 
 def now(commit: str, time: str, run: str, cron: str = "0 6 * * *", size: int = 1) -> dict[str, str]:
     steps = [{"prefect.deployments.steps.git_clone": {"repository": "https://x", "commit_sha": commit}}]
+    steps.append({"prefect_aws.deployments.steps.pull_from_s3": {"folder": f".glacier/code/x/prod/{commit[:32]}/"}})
+    image = {"image": f"registry.example.com/x:{commit[:32]}"}
     made = {"pull_steps": steps, "description": f"made {time} by {run}", "schedule": {"cron": cron}}
+    made["job_variables"] = image
     changed = [
         resource("module.a.aws_x.new", None, {"size": size, "arn": None}, after_unknown={"arn": True}),
         resource("module.a.aws_x.old", {"tag": run, "size": 1}, {"tag": run, "size": 2}, after_unknown={}),

@@ -169,13 +169,13 @@ def test_a_plan_shows_what_changes_in_the_infrastructure_field_by_field(tmp_path
     assert show.as_text(show.tree(planned, "acme", "dev")) == (
         "acme, dev: 1 to create, 1 to change, 1 to replace, 1 to delete\n"
         "└─ infrastructure\n"
+        "   ├─ -/+ module.moved.terraform_data.bucket (holds data, needs --allow-data-loss)\n"
+        '   │      id: "1" -> "(known after apply)"\n'
+        "   ├─ - module.gone.terraform_data.bucket (holds data, needs --allow-data-loss)\n"
         "   ├─ ~ module.kept.terraform_data.bucket\n"
         '   │      input.labels.team: "a" -> "b"\n'
         '   │      input.writers.daily: {"prefixes": ["a/"]} -> null\n'
-        "   ├─ -/+ module.moved.terraform_data.bucket (holds data, needs --allow-data-loss)\n"
-        '   │      id: "1" -> "(known after apply)"\n'
-        "   ├─ + module.added.terraform_data.bucket\n"
-        "   └─ - module.gone.terraform_data.bucket (holds data, needs --allow-data-loss)"
+        "   └─ + module.added.terraform_data.bucket"
     )
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from glacier_prefect import infrastructure
 from glacier_prefect.cli import main
+from glacier_prefect.environments import PREVIEW_IDENTITY, PREVIEWS
 from glacier_prefect.errors import ConfigurationError, NameTakenError, UsageError
 from glacier_prefect.executors import EXECUTORS, LocalExecutor
 from glacier_prefect.loading import load_project
@@ -241,6 +242,37 @@ def test_executors_add_the_modules_that_they_need_in_a_cloud(folder: Path, monke
     assert generated()[1]["module"]["cluster"]["name"] == "c"
 
 
+def test_a_spark_service_is_made_for_the_pipelines_that_use_it_and_for_previews(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "flow.py").unlink()
+
+    def spark(settings: str) -> dict[str, Any]:
+        (folder / "glacier.toml").write_text(f"{SETTINGS}{settings}")
+        flow = folder / f"flow_{len(settings)}.py"  # a new one, as a process loads a file once
+        flow.write_text(SMALL.replace("@task\ndef add", "@task(executor='spark')\ndef add"))
+        return dict(generated(str(flow))[1])
+
+    monkeypatch.setenv("GLACIER_ENV", "prod")
+    service = '[environments.prod.executors.spark]\nservice = "emr-serverless"\n'
+    plain = spark(service)
+    assert set(plain["module"]["aws_spark"]["pipelines"]) == set(plain["output"]["executors"]["value"]) == {"outer"}
+    assert set(plain["module"]["aws_spark"]["submitters"]) == {"outer"}
+    assert plain["module"]["aws_spark"]["pipelines"]["outer"] == {"writes": {"reports": [".glacier/exchange/outer/"]}}
+    by_hand = spark(f'{service}application_id = "00f"\nrole_arn = "arn:aws:iam::123456789012:role/jobs"\n')
+    assert "aws_spark" not in by_hand["module"]
+    assert "executors" not in by_hand["output"]
+    previews = spark(f"previews = true\n{service}")
+    assert set(previews["module"]["aws_spark"]["submitters"]) == {"outer", PREVIEW_IDENTITY}
+    assert set(previews["output"]["executors"]["value"]) == {"outer", PREVIEW_IDENTITY}
+    assert previews["module"]["aws_spark"]["pipelines"][PREVIEW_IDENTITY] == {"writes": {"reports": [PREVIEWS]}}
+    with pytest.raises(ConfigurationError, match="needs 'gcp/spark' of the provider 'gcp', and the environment is of"):
+        spark(service.replace("emr", "dataproc"))
+    process = spark(f'work_pool = "process"\n{service}')["module"]["aws_spark"]
+    assert "network" not in process
+    assert "submitters" not in process, "who runs a worker elsewhere is not known"
+
+
 def test_files_of_one_name_in_two_folders_each_have_their_pipelines(folder: Path) -> None:
     for name in ("one", "two"):
         (folder / name).mkdir()
@@ -401,7 +433,9 @@ def test_generate_takes_files_and_an_environment_and_says_it_to_programs(
 ) -> None:
     assert ended("generate", "flow.py:inner", "--env", "staging", "--json") == 0
     said = json.loads(capsys.readouterr().out)
+    root = json.loads((folder / ".glacier" / "staging" / "terraform" / "main.tf.json").read_text())
     assert said == {
+        "root": root,
         "version": 1,
         "project": "acme",
         "environment": "staging",

@@ -104,10 +104,11 @@ def _holds(token: re.Match[str], asked: Asked) -> bool:
         return asked.action == token["matched"]
     if token["of"] == "SubOperationMatches":
         return asked.suboperation == token["matched"]
-    if token["operator"] != "StringStartsWith":
+    if token["operator"] not in ("StringStartsWith", "StringNotStartsWith"):
         raise ValueError(f"there is no rule here for the operator {token['operator']}")
     given = asked.attributes.get(token["attribute"].rpartition(":")[2])
-    return given is not None and given.startswith(token["value"].replace("''", "'"))
+    starts = token["operator"] == "StringStartsWith"
+    return given is not None and given.startswith(token["value"].replace("''", "'")) is starts
 
 
 def allows(assignment: Mapping[str, Any], actions: list[str], asked: Asked) -> bool:

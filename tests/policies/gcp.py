@@ -24,10 +24,11 @@ def on_bucket(member: Mapping[str, Any], verb: str, bucket: str, name: str) -> b
     if member["bucket"] != bucket:
         return False
     for condition in member.get("condition") or []:
-        found = re.fullmatch(r"resource\.name\.startsWith\((\".*\")\)", condition["expression"])
+        found = re.fullmatch(r"(!?)resource\.name\.startsWith\((\".*\")\)", condition["expression"])
         if found is None:
             raise ValueError(f"there is no rule here for {condition['expression']}")
-        if verb == "list" or not f"projects/_/buckets/{bucket}/objects/{name}".startswith(json.loads(found[1])):
+        of = f"projects/_/buckets/{bucket}" if verb == "list" else f"projects/_/buckets/{bucket}/objects/{name}"
+        if of.startswith(json.loads(found[2])) is (found[1] == "!"):
             return False
     return True
 

@@ -37,6 +37,10 @@ server = { api_url = "https://prefect.example.com/api", api_key_secret = "prefec
 
 [environments.prod.secrets]
 DB_PASSWORD = "shop-db"
+
+[environments.prod.executors.spark]
+service = "emr-serverless"
+archive = "s3://acme-code/environment.tar.gz"
 """
 FLOW = """
 import polars as pl
@@ -52,9 +56,13 @@ def rows():
     password
     return pl.LazyFrame({"a": [1, 2, 3]})
 
+@task(executor="spark")
+def doubled(frame):
+    return frame
+
 @pipeline(name="aws-daily")
 def daily():
-    return out.write(rows())
+    return out.write(doubled(rows()))
 """
 USE = """
 import io, sys
@@ -102,6 +110,10 @@ def test_the_root_its_outputs_the_blocks_and_the_pool_fit_together(
     assert variables["network_configuration"]["subnets"] == outputs["job_variables"]["network_configuration"]["subnets"]
     assert variables["prefect_api_key_secret_arn"].endswith(":secret:prefect-api-key")
     assert {"GLACIER_ENV": "prod", "GLACIER_PROJECT": "shop"}.items() <= variables["env"].items()
+    executors = json.loads(variables["env"]["GLACIER_EXECUTORS"])
+    assert executors == outputs["executors"]["aws-daily"]
+    assert set(executors["spark"]) == {"service", "application_id", "role_arn"}
+    assert executors["spark"]["role_arn"].endswith(":role/glacier-shop-prod-spark-aws-daily")
     pool = api.get("/work_pools/glacier-shop-prod-pool")
     assert pool["type"] == "ecs"
     assert "shop-db" not in json.dumps(pool), "each run reads its secrets itself, by its role"

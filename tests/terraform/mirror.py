@@ -3,6 +3,9 @@
 It is made of the stand-ins in this folder and used again while they are unchanged. `TERRAFORM_PROVIDERS=real` makes one
 of real plugins instead, on a machine that can download them. There are two mirrors, of the oldest and of the newest
 version that `schemas` has of each provider: one major version each where it has two.
+
+A stand-in knows the types that this repository names anywhere, and no others unless asked for: each command of
+Terraform reads all that a provider has, which takes it longer than all that it does then.
 """
 
 from __future__ import annotations
@@ -14,15 +17,18 @@ import json
 import lzma
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from packaging.version import Version
 
@@ -32,6 +38,7 @@ CACHE = REPOSITORY / ".cache" / "terraform"
 SCHEMAS = HERE / "schemas"
 HOST = "registry.terraform.io"
 PREFIX = "terraform-provider"
+WRITTEN = (".tf", ".hcl", ".json", ".md", ".py")
 REAL = os.environ.get("TERRAFORM_PROVIDERS") == "real"
 
 
@@ -74,15 +81,30 @@ def stem(source: str, version: str) -> str:
     return f"{source.replace('/', '-')}-{version}"
 
 
-def install(cache: Path = CACHE, *, real: bool = REAL) -> dict[str, Mirror]:
-    """Make the mirrors, unless they are there; safe in several processes at once."""
+def named_types() -> frozenset[str]:
+    """Return all that this repository names and that could be a type of one of the providers."""
+    names = "|".join(source.rpartition("/")[2] for source in known_versions())
+    folders = [REPOSITORY / name for name in ("terraform_modules", "glacier_prefect", "examples", "tests")]
+    files = [file for folder in folders for file in folder.rglob("*.*") if file.suffix in WRITTEN]
+    return frozenset(word for file in files for word in re.findall(rf"\b(?:{names})_\w+", file.read_text()))
+
+
+def install(cache: Path = CACHE, *, real: bool = REAL, every_type: bool = False) -> dict[str, Mirror]:
+    """Make the mirrors, unless they are there; safe in several processes at once.
+
+    Args:
+        cache: Where they are made.
+        real: Whether plugins are downloaded.
+        every_type: Whether stand-ins know all types.
+    """
     cache = cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
-    home = cache / ("real" if real else _stamp())
+    types = None if every_type else named_types()
+    home = cache / ("real" if real else _stamp(types))
     with open(cache / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not home.exists():
-            _whole(home, _download if real else _build)
+            _whole(home, _download if real else partial(_build, types))
     data = None if real else home / "data"
     return {
         name: Mirror(config=home / f"{name}.rc", data=data, versions=versions) for name, versions in VERSIONS.items()
@@ -103,9 +125,10 @@ def _whole(home: Path, make: Callable[[Path, Path], None]) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _stamp() -> str:
+def _stamp(types: Iterable[str] | None) -> str:
     """Return a name for all that the mirror of stand-ins depends on."""
-    seed = f"{sys.executable} {sys.version_info[:2]} {_platform()} {REPOSITORY}"
+    named = None if types is None else sorted(types)
+    seed = f"{sys.executable} {sys.version_info[:2]} {_platform()} {REPOSITORY} {named}"
     digest = hashlib.sha256(seed.encode())
     for file in (HERE / "mirror.py", *(HERE / "stand_ins").glob("*.py"), *SCHEMAS.glob("*/*/*.xz")):
         digest.update(hashlib.sha256(file.read_bytes()).digest() + str(file.relative_to(HERE)).encode())
@@ -117,7 +140,7 @@ def _platform() -> str:
     return f"{platform.system().lower()}_{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }"
 
 
-def _build(work: Path, home: Path) -> None:
+def _build(types: Container[str] | None, work: Path, home: Path) -> None:
     """Write the stand-ins' mirror."""
     from tests.terraform.stand_ins.messages import schema_response
 
@@ -127,9 +150,9 @@ def _build(work: Path, home: Path) -> None:
     for name, versions in VERSIONS.items():
         for source, version in versions.items():
             if (file := stem(source, version)) not in written:
-                schema = schema_of(source, version)
-                (work / "data" / f"{file}.json").write_bytes(schema)
-                (work / "data" / f"{file}.pb").write_bytes(schema_response(json.loads(schema)["schema"]))
+                schema = _with_types(json.loads(schema_of(source, version))["schema"], types)
+                (work / "data" / f"{file}.json").write_text(json.dumps(schema))
+                (work / "data" / f"{file}.pb").write_bytes(schema_response(schema))
                 written.add(file)
             place = work / name / HOST / source / version / _platform()
             place.mkdir(parents=True)
@@ -141,6 +164,15 @@ def _build(work: Path, home: Path) -> None:
             launcher.chmod(0o755)
     command = shlex.join([sys.executable, "-P", "-s", "-m", "tests.terraform.stand_ins", str(home / "data")])
     (work / "start").write_text(f'PYTHONPATH={shlex.quote(str(REPOSITORY))} exec {command} "$1"\n')
+
+
+def _with_types(schema: dict[str, Any], types: Container[str] | None) -> dict[str, Any]:
+    return {
+        kind: {name: each for name, each in found.items() if name in types}
+        if types is not None and kind.endswith("_schemas")
+        else found
+        for kind, found in schema.items()
+    }
 
 
 def _certificate(folder: Path) -> None:

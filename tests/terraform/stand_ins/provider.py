@@ -99,7 +99,7 @@ class Provider:
 
     @cached_property
     def _schema(self) -> dict[str, Any]:
-        return json.loads(self._file.with_name(f"{self._file.name}.json").read_bytes())["schema"]
+        return json.loads(self._file.with_name(f"{self._file.name}.json").read_bytes())
 
     def _block(self, kind: str, name: str) -> values.Block:
         return self._schema[kind][name]["block"]
