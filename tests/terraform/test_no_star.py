@@ -94,6 +94,7 @@ BOOTSTRAP = {
         "buckets": ["raw", "curated"],
         "state": "arn:aws:s3:::acme-state",
         "labels": {"glacier-project": "shop"},
+        "previews": True,
         "cloud": {"state_prefix": "shop/prod/", "kept": "shop/prod/bootstrap/", "secrets": ["shop-db"]},
     },
 }
