@@ -190,6 +190,7 @@ class _Root:
             buckets=tuple(sorted({*needed.buckets, *kept.buckets})),
             secrets=tuple(sorted({*needed.secrets, *kept.secrets})),
             hardened=self.environment.infrastructure.hardened or kept.hardened,
+            previews=self.environment.previews or kept.previews,
             repository=repository,
             branch=(asked.branch or last.branch or "main") if by_branch else None,
             github_environment=None if by_branch else asked.github_environment or last.github_environment,
@@ -265,9 +266,12 @@ class _Root:
         """Return the id of the state's bucket if another environment's bootstrap has made it; None if it is ours."""
         objects, own = self.provider.state_objects(self.state), granted.object_name(self.backend)
         end = own.removeprefix(granted.state_key(self.project))  # "/bootstrap/terraform.tfstate"
+        theirs = re.compile(f"[^/]+/[^/]+{re.escape(end)}")  # not deeper, where pull requests write previews
         try:
             for meta in objects.below(""):
-                if meta.key.endswith(end) and meta.key != own and (found := objects.get(meta.key)) is not None:
+                if not theirs.fullmatch(meta.key) or meta.key == own:
+                    continue
+                if (found := objects.get(meta.key)) is not None:
                     other = granted.read(granted.parsed(found[1], f"{self.state!r} ({meta.key})"))
                     if other is not None and other.state:
                         return other.state
@@ -335,6 +339,7 @@ class _Root:
                 buckets=list(wanted.buckets),
                 state=place,
                 hardened=wanted.hardened or None,
+                previews=wanted.previews or None,
                 cloud={**cloud, **self._theirs},
             )
         )

@@ -95,6 +95,7 @@ def _lines(proposed: Proposed, project: Project) -> list[str]:
     grants = proposed.granted
     words = [f"granted: {', '.join(grants.kinds) or 'nothing'}"]
     words += [f"buckets: {', '.join(grants.buckets)}"] if grants.buckets else []
+    words += ["previews: pull requests may make and remove them"] if grants.previews else []
     return [shown, *taken, *words, *proposed.notes]
 
 

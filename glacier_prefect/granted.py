@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from glacier_prefect.environments import Environment, Project
+from glacier_prefect.environments import PREVIEWS, Environment, Project
 from glacier_prefect.errors import ConfigurationError, NeedsBootstrap
 from glacier_prefect.modules import Granted, ModuleCall
 from glacier_prefect.providers.base import CloudProvider, Provider, environment_provider
@@ -112,7 +112,8 @@ def read(state: Mapping[str, Any] | None) -> Granted | None:
             f"`glacier bootstrap` was run by another Glacier, which writes version {value['version']}; this one reads "
             f"{VERSION}.\nHint: use the same Glacier, or a newer one."
         )
-    known: dict[str, Any] = {each.name: value[each.name] for each in fields(Granted)}
+    # what an older Glacier did not know it has not granted
+    known: dict[str, Any] = {each.name: value[each.name] for each in fields(Granted) if each.name in value}
     lists = ("kinds", "buckets", "secrets")
     known |= {name: tuple(known[name]) for name in lists}
     return Granted(**known)
@@ -141,8 +142,15 @@ def within(
     kept = dict(calls)
     for name, call in calls.items():
         cloud, _, module = call.source.partition("/")
-        if cloud == provider.name and (more := provider.granted_inputs(module, granted)):
-            kept[name] = replace(call, inputs={**call.inputs, "cloud": {**call.inputs.get("cloud", {}), **more}})
+        if cloud != provider.name:
+            continue
+        inputs = dict(call.inputs)
+        if more := provider.granted_inputs(module, granted):
+            inputs["cloud"] = {**inputs.get("cloud", {}), **more}
+        if module == "bucket" and environment.previews and (who := provider.granted_writer(granted)):
+            writer = {"identity": who, "prefixes": [PREVIEWS]}
+            inputs["writers"] = {**inputs.get("writers", {}), "pull requests": writer}
+        kept[name] = replace(call, inputs=inputs)
     return kept
 
 
@@ -157,6 +165,8 @@ def _check(granted: Granted, needed: Grants, environment: Environment) -> None:
             lacking.append(f"{word} {_listed(missing)}")
     if environment.infrastructure.hardened and not granted.hardened:
         lacking.append("`hardened`")
+    if environment.previews and not granted.previews:
+        lacking.append("`previews`")
     if not lacking:
         return
     command = f"glacier bootstrap --env {environment.name}"

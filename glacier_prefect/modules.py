@@ -87,6 +87,7 @@ class Granted:
         buckets: Names of the buckets, in the store.
         secrets: Names in the secret store.
         hardened: Whether modules may be hardened.
+        previews: Whether pull requests may make and remove previews.
         repository: The repository on GitHub whose workflows are trusted.
         branch: The branch from which they deploy.
         github_environment: The environment on GitHub from which they deploy, in place of the branch.
@@ -102,6 +103,7 @@ class Granted:
     buckets: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     hardened: bool = False
+    previews: bool = False
     repository: str = ""
     branch: str | None = None
     github_environment: str | None = None

@@ -56,6 +56,24 @@ def is_alive(process: int, when: str | None = None) -> bool:
     return True
 
 
+def works_in(folder: Path) -> bool:
+    """Whether a process of this machine works in a folder, which may be deleted; True where that cannot be seen."""
+    if not Path("/proc/self/cwd").exists():
+        return True
+    for each in Path("/proc").iterdir():
+        if each.name.isdecimal():
+            try:
+                if Path(os.readlink(each / "cwd").removesuffix(" (deleted)")).is_relative_to(folder):
+                    return True
+            except PermissionError:  # of another user
+                with contextlib.suppress(OSError):
+                    if (each / "comm").read_text().strip() in ("terraform", "tofu"):
+                        return True
+            except OSError:
+                pass  # it has ended
+    return False
+
+
 def this_process() -> dict[str, Any]:
     """Return plain data about this process, by which others name it and can tell whether it is gone.
 

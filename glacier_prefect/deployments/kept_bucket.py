@@ -35,7 +35,7 @@ from glacier_prefect.errors import (
     StoreDenied,
     StoreError,
 )
-from glacier_prefect.processes import is_alive, named, this_process
+from glacier_prefect.processes import is_alive, named, this_process, works_in
 from glacier_prefect.sources.objects import Objects
 from glacier_prefect.terraform_cli import terraform_of
 
@@ -184,8 +184,10 @@ class KeptBucket(Kept):
             if not since <= locked.created <= until + timedelta(seconds=each["seconds"]):
                 continue
             if each["machine"] == self._own["machine"]:
-                pid = terraform_of(Path(each["root"]), each["process"])
-                if pid is not None and not is_alive(pid):
+                root = Path(each["root"])
+                pid = terraform_of(root, each["process"])
+                # a folder that is gone was cleaned after its job, with the note in it
+                if not is_alive(pid) if pid is not None else not root.exists() and not works_in(root):
                     return True
             elif each["hosted"]:
                 return True

@@ -169,7 +169,7 @@ class AzureProvider(CloudProvider):
         return {"name": account, "cloud": {"container": container}}
 
     def identity_inputs(self, state_prefix: str, kept: str, secrets: Sequence[str]) -> Mapping[str, Any]:
-        return {"kept": kept}
+        return {"state_prefix": state_prefix, "kept": kept}
 
     def existing(self, plan: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
         return existing.on_azure(self.credentials.asking(), plan, self._setting("resource_group")), {}

@@ -479,6 +479,10 @@ class CloudProvider(Provider):
         """Return what a module of a kind takes in `cloud` to keep to what was granted."""
         return {}
 
+    def granted_writer(self, granted: Granted) -> str | None:
+        """Return the principal of who plans, if buckets have to be told that it may make previews."""
+        return None
+
     def workflow(self, granted: Granted) -> str:
         """Return the step by which a workflow on GitHub becomes who plans, for pull requests, or who deploys."""
         raise NotAvailableError(f"GitHub's workflows cannot deploy to the provider {self.name!r}.")

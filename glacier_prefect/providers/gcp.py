@@ -105,7 +105,7 @@ class GCPProvider(CloudProvider):
         return "gcs", {"bucket": state, "prefix": key, **elsewhere}
 
     def identity_inputs(self, state_prefix: str, kept: str, secrets: Sequence[str]) -> Mapping[str, Any]:
-        return {"kept": kept, **({"secrets": list(secrets)} if secrets else {})}
+        return {"state_prefix": state_prefix, "kept": kept, **({"secrets": list(secrets)} if secrets else {})}
 
     def existing(self, plan: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
         return existing.on_gcp(self.credentials.asking(), plan), {}
@@ -119,6 +119,9 @@ class GCPProvider(CloudProvider):
         if kind == "spark":
             return {"roles": {use: of[f"spark_{use}"] for use in ("run", "staging", "submit")}}
         return {}
+
+    def granted_writer(self, granted: Granted) -> str:
+        return f"serviceAccount:{granted.plan['service_account']}"
 
     def workflow(self, granted: Granted) -> str:
         return (

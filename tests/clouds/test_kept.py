@@ -297,6 +297,23 @@ def test_terraforms_lock_is_taken_away_only_if_it_is_surely_of_a_deploy_that_is_
         assert not kept.was_left_behind(locked(who, datetime.now(UTC)))
 
 
+def test_a_folder_that_was_cleaned_after_its_job_takes_the_lock_away_unless_something_works_there(
+    s3: Any, tmp_path: Path
+) -> None:
+    root, here = tmp_path / "root", this_process()
+    root.mkdir()
+    place = Place(s3, root)
+    with holding(place) as held:
+        held.kill()
+    sleeper = subprocess.Popen([sys.executable, "-c", "input()"], cwd=root, stdin=subprocess.PIPE)
+    root.rmdir()
+    kept, who = place.kept(), f"{here['user']}@{here['host']}"
+    with kept.locked():
+        assert not kept.was_left_behind(locked(who, datetime.now(UTC)))
+        sleeper.communicate()
+        assert kept.was_left_behind(locked(who, datetime.now(UTC)))
+
+
 @pytest.mark.parametrize("hosted", [True, False])
 def test_of_another_machine_it_is_only_sure_if_that_is_thrown_away_after_its_job(
     s3: Any, tmp_path: Path, hosted: bool

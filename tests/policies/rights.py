@@ -123,6 +123,7 @@ class OnAzure(Rights):
             )
             for each in self.assignments.get(self.principals[pipeline], [])
             if each["scope"].endswith(f"/containers/{bucket}")
+            or "/providers/" not in each["scope"]  # of the whole group
         )
 
     def may_read_secret(self, pipeline: str, secret: str) -> bool:

@@ -50,15 +50,27 @@ def run(*command: object, cwd: Path, **env: str) -> str:
     return done.stdout
 
 
+def bare_environment(folder: Path, *packages: str) -> Path:
+    """Make an environment that has these packages and what they need, nothing else, and return its Python."""
+    uv = Path(sys.executable).with_name("uv")
+    run(sys.executable, "-m", "venv", folder / "bare", cwd=folder)
+    python = folder / "bare" / "bin" / "python"
+    wanted = [f"{name}=={version(name)}" for name in packages]
+    run(uv, "pip", "install", "--python", python, *wanted, "--constraint", ROOT / "requirements.lock", cwd=folder)
+    return python
+
+
+def write_lock(folder: Path, extra: str = "") -> None:
+    """Write a lock with this Glacier (and an extra, as in "[aws]"), a wheel, and the versions of its tests."""
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
+    [wheel] = folder.glob("*.whl")
+    shutil.copyfile(ROOT / "requirements.lock", folder / "constraints.txt")
+    (folder / "requirements.txt").write_text(f"--constraint constraints.txt\n./{wheel.name}{extra}\n")
+
+
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """The Python of an environment that has Prefect and what it needs, nothing else."""
-    uv = Path(sys.executable).with_name("uv")
-    run(sys.executable, "-m", "venv", tmp_path / "bare", cwd=tmp_path)
-    python = tmp_path / "bare" / "bin" / "python"
-    lock = ROOT / "requirements.lock"
-    run(uv, "pip", "install", "--python", python, f"prefect=={version('prefect')}", "--constraint", lock, cwd=tmp_path)
-    return python
+    return bare_environment(tmp_path, "prefect")
 
 
 @contextmanager
@@ -94,10 +106,7 @@ def test_a_worker_that_has_only_prefect_runs_the_flight_example_from_git(
     project.write("glacier.toml", 'project = "bare"\n[environments.dev]\nprovider = "local"\ncode = "git"\n')
     project.run("prepare.py")
     project.write(".gitignore", ".glacier\ndata\n__pycache__\n")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT, cwd=tmp_path)
-    [wheel] = folder.glob("*.whl")
-    shutil.copyfile(ROOT / "requirements.lock", folder / "constraints.txt")
-    project.write("requirements.txt", f"--constraint constraints.txt\n./{wheel.name}\n")
+    write_lock(folder)
     run("git", "init", "--quiet", cwd=folder)
     run("git", "add", ".", cwd=folder)
     identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com")

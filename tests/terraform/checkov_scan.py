@@ -47,8 +47,8 @@ def checkov_python() -> str:
     return str(python)
 
 
-def failures(python: str, folder: Path) -> set[tuple[str, str]]:
-    """Return the checks that fail in the Terraform of a folder, each with its file from there."""
+def failures(python: str, folder: Path) -> set[tuple[str, str, str]]:
+    """Return the checks that fail in the Terraform of a folder: file from there, check, resource."""
     words = ["--framework=terraform", "--skip-download", "--soft-fail", "--output=json", f"--directory={folder}"]
     env = {
         name: value for name, value in os.environ.items() if not name.startswith(("BC_", "CKV_", "CHECKOV_", "LOG_"))
@@ -60,7 +60,7 @@ def failures(python: str, folder: Path) -> set[tuple[str, str]]:
     if results is None:  # there is nothing that a check is about
         return set()
     assert results["parsing_errors"] == []
-    return {(each["file_path"].lstrip("/"), each["check_id"]) for each in results["failed_checks"]}
+    return {(each["file_path"].lstrip("/"), each["check_id"], each["resource"]) for each in results["failed_checks"]}
 
 
 def skips(modules: Path) -> Iterator[Skip]:

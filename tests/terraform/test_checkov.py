@@ -1,15 +1,18 @@
-"""What Checkov finds in the modules: nothing, but for what they skip with a reason."""
+"""What Checkov finds in the modules and in the generated roots: nothing, but for what modules skip with a reason."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.terraform.checkov_scan import SKIP, checkov_python, failures, skips, table
 from tests.terraform.modules import ALL, MODULES
+from tests.terraform.roots import SNAPSHOTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # installing it included
 
@@ -17,20 +20,21 @@ HARDENED = re.compile(
     r"\bhardened (turns|makes)\b|\bhardened = true\b"
 )  # a reason that holds for hardened = false alone
 
-Findings = set[tuple[str, str]]
+Findings = set[tuple[str, str, str]]
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Findings]:
-    """The failed checks of the modules as they are and hardened: one run, since it starts slowly."""
+    """The failed checks of modules and roots as they are and hardened: one run, since it starts slowly."""
     folder = tmp_path_factory.mktemp("checked")
-    _changed(folder / "plain", lambda text: text)
-    _changed(folder / "hardened", _hardened)
+    for name, change in (("plain", str), ("hardened", _hardened)):
+        _changed(folder / name, change)
+        _write_roots(folder / name, hardened=name == "hardened")
     (folder / "open").mkdir()
     (folder / "open" / "main.tf").write_text('resource "aws_s3_bucket" "b" { bucket = "demo" }\n')
     failed = failures(checkov_python(), folder)
     return {
-        name: {(file.removeprefix(f"{name}/"), check) for file, check in failed if file.startswith(f"{name}/")}
+        name: {(file.removeprefix(f"{name}/"), *rest) for file, *rest in failed if file.startswith(f"{name}/")}
         for name in ("plain", "hardened", "open")
     }
 
@@ -42,6 +46,33 @@ def _changed(folder: Path, change: Callable[[str], str]) -> None:
             (place / name).write_text(change(text))
 
 
+def _write_roots(folder: Path, *, hardened: bool) -> None:
+    """Write what all generated roots call beside the modules, in Terraform's language: Checkov reads no root in JSON.
+
+    Of calls that differ in names only it would find the same, so each kind is there once.
+    """
+    takes = {module.name for module in ALL if "hardened" in module.declared("variable")}
+    calls = {}
+    for snapshot in sorted(SNAPSHOTS.glob("*.tf.json")):
+        for name, call in json.loads(snapshot.read_text())["module"].items():
+            module, root = call["source"].removeprefix("./modules/"), snapshot.name.removesuffix(".tf.json")
+            given = {**call, "source": f"../{module}"} | ({"hardened": True} if hardened and module in takes else {})
+            lines = [f"  {key} = {json.dumps(value)}\n" for key, value in given.items()]
+            kind = module, json.dumps(_kind(call), sort_keys=True)
+            calls[kind] = f'module "{re.sub("[.+]", "-", root)}-{name}" {{\n{"".join(lines)}}}\n'
+    (folder / "roots").mkdir()
+    (folder / "roots" / "main.tf").write_text("".join(calls.values()))
+
+
+def _kind(value: Any) -> Any:
+    """Return what is alike in values that differ in names only."""
+    if isinstance(value, dict):
+        if value and all(isinstance(each, dict) for each in value.values()):  # by name
+            return sorted({json.dumps(_kind(each), sort_keys=True) for each in value.values()})
+        return {key: _kind(each) for key, each in value.items()}
+    return bool(value) if isinstance(value, str | list) else value
+
+
 def _hardened(text: str) -> str:
     """Turn a file's variable `hardened` on, and take out the skips that it makes needless."""
     text = SKIP.sub(lambda skip: "#" if HARDENED.search(skip[2]) else skip[0], text)
@@ -49,12 +80,12 @@ def _hardened(text: str) -> str:
 
 
 def test_no_check_fails_without_a_skip(found: dict[str, Findings]) -> None:
-    failed = sorted(f"{file}: {check}" for file, check in found["plain"])
+    failed = sorted(f"{file}: {check} {resource}" for file, check, resource in found["plain"])
     assert not failed, "\n".join(failed)
 
 
 def test_hardened_needs_none_of_the_skips_that_it_is_the_reason_of(found: dict[str, Findings]) -> None:
-    failed = sorted(f"{file}: {check}" for file, check in found["hardened"])
+    failed = sorted(f"{file}: {check} {resource}" for file, check, resource in found["hardened"])
     assert not failed, "\n".join(failed)
 
 
@@ -75,4 +106,4 @@ def test_readme_lists_all_skips() -> None:
 
 
 def test_bucket_without_anything_fails(found: dict[str, Findings]) -> None:
-    assert ("main.tf", "CKV_AWS_145") in found["open"]
+    assert ("main.tf", "CKV_AWS_145") in {(file, check) for file, check, _ in found["open"]}

@@ -16,7 +16,8 @@ VARIABLES = {
     "registry": "name location keep_images untagged_days readers writers labels hardened allow_data_loss cloud",
     "secrets": "names prefix location readers labels hardened allow_data_loss cloud",
     "state": "name location labels hardened allow_data_loss cloud",
-    "identity": "name location repository branch github_environment kinds prefix buckets state labels hardened cloud",
+    "identity": "name location repository branch github_environment kinds prefix buckets state labels hardened "
+    "previews cloud",
     "spark": "name location pipelines network submitters labels hardened cloud",
     "budget": "name location monthly_limit notify labels cloud",
 }

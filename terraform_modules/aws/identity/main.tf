@@ -59,6 +59,30 @@ locals {
     )
   }
 
+  # Of previews: what is kept of them beside the state, which whoever plans may read as it is, and all that they write.
+  previews = concat(
+    [{ Effect = "Allow", Action = ["s3:DeleteObject", "s3:PutObject"], Resource = ["${local.state_objects}preview/*"] }],
+    local.state_keys.write,
+    [
+      for objects in [[for name in sort(var.buckets) : "arn:${local.partition}:s3:::${name}/.glacier/preview/*"]] : {
+        Effect   = "Allow"
+        Action   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+        Resource = objects
+      } if contains(var.kinds, "bucket") && length(objects) > 0
+    ],
+    [
+      for buckets in [[for name in sort(var.buckets) : "arn:${local.partition}:s3:::${name}"]] : {
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource = ["arn:${local.partition}:kms:${local.in_region}:key/*"] # AWS names it
+        Condition = {
+          StringEquals = { "kms:ViaService" = "s3.${local.region}.amazonaws.com" }
+          StringLike   = { "kms:EncryptionContext:aws:s3:arn" = flatten([for each in buckets : [each, "${each}/.glacier/preview/*"]]) }
+        }
+      } if var.hardened && contains(var.kinds, "bucket") && length(buckets) > 0
+    ],
+  )
+
   # What is among them and only a person writes.
   kept = [for key in var.cloud.kept[*] : {
     Sid      = "NotWhatAPersonWrites"
@@ -70,6 +94,7 @@ locals {
   # A policy for each part, since one has 6144 characters at most; ten may be attached to a role.
   policies = merge(
     { "plan-state" = { role = "plan", statements = local.state.read } },
+    { "plan-previews" = { role = "plan", statements = [for each in local.previews : each if var.previews] } },
     { "deploy-state" = { role = "deploy", statements = concat(local.state.write, local.kept, local.never) } },
     { "plan-read" = { role = "plan", statements = flatten(values(local.statements.read)) } },
     { "deploy-read" = { role = "deploy", statements = flatten(values(local.statements.read)) } },

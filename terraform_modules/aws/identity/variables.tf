@@ -97,6 +97,12 @@ variable "hardened" {
   default     = false
 }
 
+variable "previews" {
+  description = "Whether who plans may make and remove previews: write and delete what is kept of them beside the state, and what is below .glacier/preview/ in the project's buckets."
+  type        = bool
+  default     = false
+}
+
 variable "cloud" {
   description = "What only AWS has. provider_arn: GitHub's provider where the account has it already. state_prefix: what the keys of the project's states begin with. kept: what the keys of those begin with that only a person writes, as the state of this module. secrets: what the names of the project's secrets begin with; the prefix if not given."
   type = object({

@@ -141,6 +141,7 @@ resource "azurerm_storage_account" "copy" {
   #checkov:skip=CKV_AZURE_59:workers elsewhere reach it by Entra's tokens; closed by cloud.public_endpoint = false
   #checkov:skip=CKV_AZURE_35:as CKV_AZURE_59; denied to all but cloud.allowed_ips if some are given
   #checkov:skip=CKV_AZURE_206:it is the copy
+  #checkov:skip=CKV_AZURE_43:it is made and named with a replica only, and without one the check takes what is no name for it
   count               = local.makes_account && var.replica != null ? 1 : 0
   name                = local.copy
   resource_group_name = var.location.resource_group

@@ -94,11 +94,18 @@ variable "hardened" {
   default     = false
 }
 
+variable "previews" {
+  description = "Whether who plans may make and remove previews: write and delete what is kept of them beside the state, and what is below .glacier/preview/ in the project's buckets."
+  type        = bool
+  default     = false
+}
+
 variable "cloud" {
-  description = "What only Azure has. branches: further ones whose workflows may plan, since Azure compares names of branches as a whole. kept: what the names of those states begin with that only a person writes, as the state of this module."
+  description = "What only Azure has. branches: further ones whose workflows may plan, since Azure compares names of branches as a whole. state_prefix: what the names of the project's states begin with. kept: what those begin with that only a person writes, as the state of this module."
   type = object({
-    branches = optional(set(string), [])
-    kept     = optional(string)
+    branches     = optional(set(string), [])
+    state_prefix = optional(string, "")
+    kept         = optional(string)
   })
   default = {}
 

@@ -36,10 +36,12 @@ locals {
     { for part in local.parts : "deploy_${part}" => concat(local.named[part].read, local.named[part].change) },
     { for use, role in local.given : use => role.permissions if contains(var.kinds, role.kind) },
   )
+  state_objects = "projects/_/buckets/${var.state}/objects/"
   state = merge(
-    { plan = { use = "plan", role = "state_read", except = null } },
-    { deploy = { use = "deploy", role = "state_write", except = var.cloud.kept } },
-    { for _ in var.cloud.kept[*] : "deploy_reads" => { use = "deploy", role = "state_read", except = null } },
+    { plan = { use = "plan", role = "state_read", limit = null } },
+    { deploy = { use = "deploy", role = "state_write", limit = one([for each in var.cloud.kept[*] : { title = "not what a person keeps", when = "!resource.name.startsWith(${jsonencode("${local.state_objects}${each}")})" }]) } },
+    { for _ in var.cloud.kept[*] : "deploy_reads" => { use = "deploy", role = "state_read", limit = null } },
+    { for name in ["plan_previews"] : name => { use = "plan", role = "state_write", limit = { title = "only previews", when = "resource.name.startsWith(${jsonencode("${local.state_objects}${var.cloud.state_prefix}preview/")})" } } if var.previews },
   )
   role_names = { for use in keys(local.roles) : use => "projects/${var.location.project}/roles/${local.role_id}_${use}" }
 
@@ -164,11 +166,11 @@ resource "google_storage_bucket_iam_member" "state" {
   member   = "serviceAccount:${local.emails[each.value.use]}"
 
   dynamic "condition" {
-    for_each = each.value.except[*]
+    for_each = each.value.limit[*]
     content {
-      title       = "not what a person keeps"
+      title       = condition.value.title
       description = "Set by Glacier."
-      expression  = "!resource.name.startsWith(${jsonencode("projects/_/buckets/${var.state}/objects/${condition.value}")})"
+      expression  = condition.value.when
     }
   }
 

@@ -96,12 +96,19 @@ variable "hardened" {
   default     = false
 }
 
+variable "previews" {
+  description = "Whether who plans may make and remove previews: write and delete what is kept of them beside the state, and what is below .glacier/preview/ in the project's buckets, where these have it among their writers."
+  type        = bool
+  default     = false
+}
+
 variable "cloud" {
-  description = "What only Google Cloud has: project (of the trust and its two accounts, in place of location.project), account_policies (whether deploy may act as the accounts of location.project, and say who else may), repository_id (GitHub's number of the repository, which no other gets by taking its name), kept (what the names of those states begin with that only a person writes, as the state of this module), secrets (names of the project's secrets that do not begin with prefix), project_number and identity_project_number (looked up if null)."
+  description = "What only Google Cloud has: project (of the trust and its two accounts, in place of location.project), account_policies (whether deploy may act as the accounts of location.project, and say who else may), repository_id (GitHub's number of the repository, which no other gets by taking its name), state_prefix (what the names of the project's states begin with), kept (what those begin with that only a person writes, as the state of this module), secrets (names of the project's secrets that do not begin with prefix), project_number and identity_project_number (looked up if null)."
   type = object({
     project                 = optional(string)
     account_policies        = optional(bool, false)
     repository_id           = optional(string)
+    state_prefix            = optional(string, "")
     kept                    = optional(string)
     secrets                 = optional(set(string), [])
     project_number          = optional(string)

@@ -95,8 +95,8 @@ run "nobody_reads_objects_or_secrets" {
   assert {
     condition = flatten([
       for each in aws_iam_policy.part : [for statement in jsondecode(each.policy).Statement : statement.Resource if statement.Effect == "Allow" && contains(flatten([statement.Action]), "s3:GetObject")]
-    ]) == ["arn:aws:s3:::acme-terraform-state/*", "arn:aws:s3:::acme-terraform-state/*"] && contains(flatten([for statement in jsondecode(aws_iam_policy.part["deploy-state"].policy).Statement : statement.Action if statement.Effect == "Deny"]), "secretsmanager:GetSecretValue")
-    error_message = "Expected to get objects of the state only, and values of secrets to be denied."
+    ]) == ["arn:aws:s3:::acme-raw/*.glacier/code/*", "arn:aws:s3:::acme-terraform-state/*", "arn:aws:s3:::acme-terraform-state/*"] && contains(flatten([for statement in jsondecode(aws_iam_policy.part["deploy-state"].policy).Statement : statement.Action if statement.Effect == "Deny"]), "secretsmanager:GetSecretValue")
+    error_message = "Expected to get objects of the state and archives of code only, and values of secrets to be denied."
   }
 }
 
@@ -292,5 +292,42 @@ run "the_states_key_is_not_deployings" {
   assert {
     condition     = contains(one([for each in jsondecode(aws_iam_policy.part["deploy-state"].policy).Statement : each.Action if try(each.Sid, "") == "NotTheStatesKey"]), "kms:ScheduleKeyDeletion")
     error_message = "Expected the deletion of the state's key to be denied."
+  }
+}
+
+run "previews_are_all_that_who_plans_may_write" {
+  command = plan
+  variables {
+    previews = true
+    cloud    = { state_prefix = "shop/prod/" }
+  }
+  assert {
+    condition = jsondecode(aws_iam_policy.part["plan-previews"].policy).Statement == [
+      { Effect = "Allow", Action = ["s3:DeleteObject", "s3:PutObject"], Resource = ["arn:aws:s3:::acme-terraform-state/shop/prod/preview/*"] },
+      { Effect = "Allow", Action = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"], Resource = ["arn:aws:s3:::acme-raw/.glacier/preview/*"] },
+    ]
+    error_message = "Expected previews beside the state and in the bucket, and nothing else."
+  }
+}
+
+run "previews_are_not_written_unasked" {
+  command = plan
+  assert {
+    condition     = !contains(keys(aws_iam_policy.part), "plan-previews")
+    error_message = "Expected no policy for previews."
+  }
+}
+
+run "hardened_previews_use_the_keys_of_state_and_buckets" {
+  command = plan
+  variables {
+    previews = true
+    hardened = true
+  }
+  assert {
+    condition = flatten([
+      for statement in jsondecode(aws_iam_policy.part["plan-previews"].policy).Statement : statement.Condition.StringLike["kms:EncryptionContext:aws:s3:arn"] if contains(flatten([statement.Action]), "kms:GenerateDataKey")
+    ]) == ["arn:aws:s3:::acme-terraform-state", "arn:aws:s3:::acme-terraform-state/*", "arn:aws:s3:::acme-raw", "arn:aws:s3:::acme-raw/.glacier/preview/*"]
+    error_message = "Expected keys by S3, for the state and the bucket's previews."
   }
 }

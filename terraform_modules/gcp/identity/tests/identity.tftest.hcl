@@ -319,3 +319,26 @@ run "an_unknown_kind_is_refused" {
   variables { kinds = ["identity"] }
   expect_failures = [var.kinds]
 }
+
+run "previews_are_all_that_plan_may_write" {
+  command = plan
+  variables {
+    previews = true
+    cloud    = { project_number = "123456789012", state_prefix = "shop/prod/" }
+  }
+  assert {
+    condition = (
+      google_storage_bucket_iam_member.state["plan_previews"].condition[0].expression == "resource.name.startsWith(\"projects/_/buckets/acme-prod-state/objects/shop/prod/preview/\")" &&
+      google_storage_bucket_iam_member.state["plan_previews"].member == "serviceAccount:glacier-shop-prod-plan@acme-prod.iam.gserviceaccount.com"
+    )
+    error_message = "Expected plan to write previews beside the state."
+  }
+}
+
+run "previews_are_not_written_unasked" {
+  command = plan
+  assert {
+    condition     = keys(google_storage_bucket_iam_member.state) == ["deploy", "plan"]
+    error_message = "Expected plan to write nothing."
+  }
+}
