@@ -224,8 +224,8 @@ def root(
             for name, (description, value) in {**_outputs(calls), **settings}.items()
         },
     }
-    if granted is not None and (block := needed[0][0].terraform_provider()) is not None:
-        document["provider"][block[0]] = {**block[1], **needed[0][0].granted_settings}
+    if granted is not None:
+        _keep_to_granted(document, needed[0][0])
     return calls, {section: content for section, content in document.items() if content}
 
 
@@ -262,9 +262,10 @@ def write(folder: Path, document: Mapping[str, Any], modules: Iterable[str] = ()
     _write(folder / FILE, text)
 
 
-def generate_empty(project: Project) -> Path:
+def generate_empty(project: Project, granted: Granted | None = None) -> Path:
     """Write a root for destroying what the environment's remote state has, and return its folder: the root that is
-    there, with the present backend; else one without modules, so that all that is in the state goes.
+    there, with the present backend; else one without modules, so that all that is in the state goes. Takes what `root`
+    does.
     """
     environment, own = project.environment(), environment_provider(project).resolved()
     folder = root_folder(project, environment.name)
@@ -274,11 +275,13 @@ def generate_empty(project: Project) -> Path:
         _write(folder / FILE, rendered(there))
         return folder
     others = [environment_provider(project, name).resolved() for name in environment.providers]
-    document = {
+    document: dict[str, Any] = {
         "//": NOTE,
         "terraform": {"required_version": REQUIRED_VERSION, "backend": _backend(project, own)},
         "provider": _providers([own, *others]),
     }
+    if granted is not None:
+        _keep_to_granted(document, own)
     write(folder, document)
     return folder
 
@@ -290,6 +293,12 @@ def modules_folder() -> Path:
         if folder.is_dir():
             return folder
     raise GlacierError(f"Glacier's Terraform modules are not in {package}.\nHint: install glacier-prefect again.")
+
+
+def _keep_to_granted(document: dict[str, Any], own: Provider) -> None:
+    """Let a root's provider ask for no more than `glacier bootstrap` grants."""
+    if (block := own.terraform_provider()) is not None:
+        document["provider"][block[0]] = {**block[1], **own.granted_settings}
 
 
 def _backend(project: Project, own: Provider) -> dict[str, Mapping[str, Any]]:

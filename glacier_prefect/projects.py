@@ -137,7 +137,7 @@ def destroy(
     with Api() as api, state.locked():
         root = infrastructure.root_folder(project, project.environment().name)
         if project.environment().state is not None:  # it may have been deployed from another machine
-            root = infrastructure.generate_empty(project)
+            root = infrastructure.generate_empty(project, granted.find(project))
         done = deploying.destroy(
             api,
             state,

@@ -59,6 +59,21 @@ locals {
     )
   }
 
+  # The keys of hardened buckets, for the objects in them that whoever deploys, or plans previews, reads and writes.
+  bucket_keys = {
+    for what, objects in { code = "*.glacier/code/*", preview = ".glacier/preview/*" } : what => [
+      for buckets in [[for name in sort(var.buckets) : "arn:${local.partition}:s3:::${name}"]] : {
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource = ["arn:${local.partition}:kms:${local.in_region}:key/*"] # AWS names it
+        Condition = {
+          StringEquals = { "kms:ViaService" = "s3.${local.region}.amazonaws.com" }
+          StringLike   = { "kms:EncryptionContext:aws:s3:arn" = flatten([for each in buckets : [each, "${each}/${objects}"]]) }
+        }
+      } if var.hardened && contains(var.kinds, "bucket") && length(buckets) > 0
+    ]
+  }
+
   # Of previews: what is kept of them beside the state, which whoever plans may read as it is, and all that they write.
   previews = concat(
     [{ Effect = "Allow", Action = ["s3:DeleteObject", "s3:PutObject"], Resource = ["${local.state_objects}preview/*"] }],
@@ -70,17 +85,7 @@ locals {
         Resource = objects
       } if contains(var.kinds, "bucket") && length(objects) > 0
     ],
-    [
-      for buckets in [[for name in sort(var.buckets) : "arn:${local.partition}:s3:::${name}"]] : {
-        Effect   = "Allow"
-        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
-        Resource = ["arn:${local.partition}:kms:${local.in_region}:key/*"] # AWS names it
-        Condition = {
-          StringEquals = { "kms:ViaService" = "s3.${local.region}.amazonaws.com" }
-          StringLike   = { "kms:EncryptionContext:aws:s3:arn" = flatten([for each in buckets : [each, "${each}/.glacier/preview/*"]]) }
-        }
-      } if var.hardened && contains(var.kinds, "bucket") && length(buckets) > 0
-    ],
+    local.bucket_keys["preview"],
   )
 
   # What is among them and only a person writes.
@@ -101,7 +106,7 @@ locals {
     {
       for kind, statements in local.statements.write : "deploy-${replace(kind, "_", "-")}" => {
         role       = "deploy"
-        statements = concat(statements, [for each in local.network_writes : each if kind == "network"], [for each in local.spark_writes : each if kind == "spark"])
+        statements = concat(statements, [for each in local.network_writes : each if kind == "network"], [for each in local.spark_writes : each if kind == "spark"], [for each in local.bucket_keys["code"] : each if kind == "bucket"])
       } if contains(var.kinds, kind)
     },
     {

@@ -331,3 +331,16 @@ run "hardened_previews_use_the_keys_of_state_and_buckets" {
     error_message = "Expected keys by S3, for the state and the bucket's previews."
   }
 }
+
+run "hardened_code_uses_the_keys_of_buckets" {
+  command = plan
+  variables {
+    hardened = true
+  }
+  assert {
+    condition = flatten([
+      for statement in jsondecode(aws_iam_policy.part["deploy-bucket"].policy).Statement : statement.Condition.StringLike["kms:EncryptionContext:aws:s3:arn"] if contains(flatten([statement.Action]), "kms:GenerateDataKey")
+    ]) == ["arn:aws:s3:::acme-raw", "arn:aws:s3:::acme-raw/*.glacier/code/*"]
+    error_message = "Expected keys by S3, for archives of code."
+  }
+}
