@@ -13,7 +13,13 @@ from action.inputs import Inputs
 from action.processes import is_cancelled, run
 
 # `-P` keeps the working directory off the path, where the user may have a module of any name
-_MAIN = "from glacier_prefect.cli import main; main()"
+_MAIN = """
+try:
+    from glacier_prefect.cli import main
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
+main()
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

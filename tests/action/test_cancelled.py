@@ -44,12 +44,14 @@ def world(
 def test_a_job_that_is_cancelled_leaves_all_to_the_next(world: World, moment: tuple[int, float]) -> None:
     number, part = moment
     if not world.prefect():
-        world.flow("kept", "first")
-        world.commit("first")
-        began = time.monotonic()
-        code, said = world.direct("push").ended()
-        assert code == 0, said
-        world.took = time.monotonic() - began
+        for text in ("first", "second"):  # the first makes the infrastructure, too, and takes longer
+            world.flow("kept", text)
+            world.commit(text)
+            began = time.monotonic()
+            code, said = world.direct("push").ended()
+            assert code == 0, said
+            world.took = time.monotonic() - began
+            world.clear()
     # something is created, something changed, something deleted
     for old in (world.work / "flows").glob("only_*.py"):
         old.unlink()
@@ -57,7 +59,6 @@ def test_a_job_that_is_cancelled_leaves_all_to_the_next(world: World, moment: tu
     world.flow("kept", f"version {number}")
     world.commit(f"{number}")
 
-    began = time.monotonic()
     step = world.direct("push")
     time.sleep(part * world.took)
     if step.process.poll() is None:
@@ -71,6 +72,8 @@ def test_a_job_that_is_cancelled_leaves_all_to_the_next(world: World, moment: tu
             code, said = step.ended()
             assert "Traceback" not in said, said
             assert code == 0 or step.outputs()["failure-reason"] == "cancelled", said
+    else:
+        step.ended()
     world.clear()
 
     code, said = world.direct("push").ended()
