@@ -146,9 +146,11 @@ class KeptBucket(Kept):
     def agree(self, digest: str | None) -> None:
         held = self._holding()
         with held.mutex:
-            before, held.document["agreed"] = held.document.get("agreed"), digest
-            if digest not in (None, before):
-                self._renew(held)  # that it is done is told with the next writing
+            before = held.document.pop("agreed", None)
+            if digest is not None:
+                held.document["agreed"] = digest
+                if digest != before:
+                    self._renew(held)  # that it is done is told with the next writing
 
     # --- the lease
 
