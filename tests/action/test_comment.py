@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from typing import Any
 
@@ -34,7 +35,9 @@ EVIL = [
 ]
 
 
-def tree(infrastructure: list[dict[str, Any]] = [], prefect: list[dict[str, Any]] = [], **given: Any) -> dict[str, Any]:  # noqa: B006
+def tree(
+    infrastructure: Sequence[dict[str, Any]] = (), prefect: Sequence[dict[str, Any]] = (), **given: Any
+) -> dict[str, Any]:
     return {
         "version": 1,
         "project": "shop",

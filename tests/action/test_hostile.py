@@ -22,7 +22,7 @@ HOSTILE = {
     "commands": "::set-output name=changed::hostile\n::add-path::/hostile\n##[set-env name=CANARY]hostile",
     "expressions": "${{ secrets.PLANTED }} ${{ github.token }} }} {{",
     "files of the runner": "x\nGLACIER\nEOF\nchanged=hostile\nCANARY<<E\nhostile\nE\n",
-    "path": "../../../../etc/passwd --allow-data-loss -c x",
+    "path": "../../../../shop/secret --allow-data-loss -c x",
     "other letters": "ünïcödé \u202e \u2028 \ufeff 💥 \x7f \x1b[31m",
     "long": "x" * 1_000_000,
 }

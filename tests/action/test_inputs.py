@@ -83,7 +83,7 @@ def test_all_that_is_given_arrives(tmp_path: Path) -> None:
         ("command", "apply"),
         ("paths", "../*.py"),
         ("paths", "/etc/*.py"),
-        ("prefect-api-url", "file:///etc/passwd"),
+        ("prefect-api-url", "file:///shop/api"),
         ("prefect-api-url", "https://x/api\nX: y"),
         ("prefect-api-key", f"{SECRET}\r\nX: y"),
         ("prefect-headers", f'["{SECRET}"]'),
