@@ -20,7 +20,7 @@ from glacier_prefect.errors import ConfigurationError, DataLossRefused, StoreErr
 from glacier_prefect.granted import Grants
 from glacier_prefect.modules import Granted, ModuleCall, expression
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.providers.base import CloudProvider
+from glacier_prefect.providers.cloud import CloudProvider
 from glacier_prefect.providers.cloud_modules import ModuleCalls
 from glacier_prefect.terraform_cli import TerraformCLI
 from glacier_prefect.terraform_plan import Event, Plan, data_loss

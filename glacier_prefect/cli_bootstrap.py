@@ -13,7 +13,8 @@ from cyclopts import Parameter
 from glacier_prefect.environments import Project
 from glacier_prefect.errors import UsageError
 from glacier_prefect.loading import load_project
-from glacier_prefect.providers.base import CloudProvider, environment_provider
+from glacier_prefect.providers.cloud import CloudProvider
+from glacier_prefect.providers.environment import environment_provider
 
 if TYPE_CHECKING:
     from glacier_prefect.bootstrap import Proposed

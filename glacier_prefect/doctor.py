@@ -39,7 +39,8 @@ from glacier_prefect.doctor_clouds import Status
 from glacier_prefect.environments import find_project, shown
 from glacier_prefect.errors import ConfigurationError, GlacierError, TerraformMissing
 from glacier_prefect.providers import LocalProvider
-from glacier_prefect.providers.base import CloudProvider, environment_provider
+from glacier_prefect.providers.cloud import CloudProvider
+from glacier_prefect.providers.environment import environment_provider
 from glacier_prefect.ui import project_folder, read_note
 
 if TYPE_CHECKING:

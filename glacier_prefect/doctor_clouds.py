@@ -22,7 +22,8 @@ from glacier_prefect.environments import Environment, Project, find_project
 from glacier_prefect.errors import BucketNotFoundError, GlacierError, UsageError
 from glacier_prefect.exchange import EXCHANGE_TTL_DAYS
 from glacier_prefect.loading import load_project
-from glacier_prefect.providers.base import CloudProvider, environment_provider
+from glacier_prefect.providers.cloud import CloudProvider
+from glacier_prefect.providers.environment import environment_provider
 from glacier_prefect.sources.base import Source
 from glacier_prefect.sources.cloud import OWN, CloudLocation
 from glacier_prefect.sources.cloud_sink import CloudSink

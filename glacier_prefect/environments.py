@@ -1,8 +1,8 @@
 """Environments: a named choice of provider and settings, from `glacier.toml`, the process's variables, or both.
 
 `glacier.toml` (or `[tool.glacier]` of `pyproject.toml`) is looked for from the user's file upwards, else from the
-working directory. What a provider's settings are called is the provider's business: see `providers.base`. Imports only
-`errors`.
+working directory. What a provider's settings are called is the provider's business: see `providers.environment`.
+Imports only `errors` and `modules`.
 """
 
 from __future__ import annotations

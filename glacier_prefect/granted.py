@@ -13,7 +13,9 @@ from typing import Any
 from glacier_prefect.environments import PREVIEWS, Environment, Project
 from glacier_prefect.errors import ConfigurationError, NeedsBootstrap
 from glacier_prefect.modules import Granted, ModuleCall
-from glacier_prefect.providers.base import CloudProvider, Provider, environment_provider
+from glacier_prefect.providers.base import Provider
+from glacier_prefect.providers.cloud import CloudProvider
+from glacier_prefect.providers.environment import environment_provider
 
 OUTPUT = "bootstrap"
 VERSION = 1

@@ -14,7 +14,7 @@ from glacier_prefect.environments import PREVIEW_IDENTITY, Environment, Project
 from glacier_prefect.graph import Graph, Node
 from glacier_prefect.infrastructure import KEPT, kept_prefixes, needs
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.providers.base import code_place, environment_provider, location_provider
+from glacier_prefect.providers.environment import code_place, environment_provider, location_provider
 from glacier_prefect.sources import Location
 from glacier_prefect.tasks import Task
 

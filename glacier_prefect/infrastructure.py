@@ -23,8 +23,9 @@ from glacier_prefect.graph import Graph, Node
 from glacier_prefect.modules import Access, Granted, Jobs, ModuleCall, Needs, Reference, WorkPool, expression, merge
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import Provider
-from glacier_prefect.providers.base import (
-    CloudProvider,
+from glacier_prefect.providers.cloud import CloudProvider
+from glacier_prefect.providers.cloud_modules import image_repository
+from glacier_prefect.providers.environment import (
     code_place,
     environment_pool,
     environment_provider,
@@ -32,7 +33,6 @@ from glacier_prefect.providers.base import (
     location_provider,
     named_exchange,
 )
-from glacier_prefect.providers.cloud_modules import image_repository
 from glacier_prefect.sources import Location
 
 FILE = "main.tf.json"

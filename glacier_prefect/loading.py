@@ -13,7 +13,7 @@ from types import ModuleType
 from glacier_prefect.environments import Project, find_project, loading
 from glacier_prefect.errors import GlacierError, NameTakenError, UsageError, nearest
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.providers.base import environment_provider
+from glacier_prefect.providers.environment import environment_provider
 
 _loaded: dict[str, Path] = {}  # modules that were loaded from files here, and the folders that they were found in
 

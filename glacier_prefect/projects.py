@@ -20,7 +20,8 @@ from glacier_prefect.environments import Project, find_project, preview_folder, 
 from glacier_prefect.errors import BackendChanged, StateNotShared, UsageError
 from glacier_prefect.loading import load_project
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.providers.base import CloudProvider, environment_provider, named_exchange
+from glacier_prefect.providers.cloud import CloudProvider
+from glacier_prefect.providers.environment import environment_provider, named_exchange
 
 if TYPE_CHECKING:
     from glacier_prefect.deployments.code import Delivery
@@ -314,7 +315,7 @@ def _archives(project: Project) -> BucketCode | None:
 
 def _desired(project: Project, pipelines: Sequence[Pipeline], delivery: Delivery | None = None) -> Desired:
     from glacier_prefect.deployments.desired import Target, desired
-    from glacier_prefect.providers.base import environment_pool
+    from glacier_prefect.providers.environment import environment_pool
 
     environment = project.environment()
     known = asdict(environment)

@@ -14,7 +14,7 @@ from glacier_prefect.environments import find_project, preview_folder
 from glacier_prefect.exchange import EXCHANGE_TTL_DAYS
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.providers import LocalProvider
-from glacier_prefect.providers.base import environment_provider, exchange_location, named_exchange
+from glacier_prefect.providers.environment import environment_provider, exchange_location, named_exchange
 from glacier_prefect.sources.local import LocalSink, LocalSource
 from glacier_prefect.sources.shared import Shared
 

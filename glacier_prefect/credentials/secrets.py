@@ -91,7 +91,7 @@ class Secret:
                 f"[environments.{environment.name}] of glacier.toml."
             )
         # providers are above this module and name it; here is only needed which one the environment has
-        provider = importlib.import_module("glacier_prefect.providers.base").environment_provider(project)
+        provider = importlib.import_module("glacier_prefect.providers.environment").environment_provider(project)
         key = (provider, environment.secrets[self.name])
         with _lock:
             kept = _known.get(key)

@@ -13,7 +13,8 @@ from glacier_prefect.deployments.packages import STEPS, install_steps
 from glacier_prefect.environments import Project
 from glacier_prefect.errors import ConfigurationError, SourceNotFoundError, StoreError, UsageError
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.providers.base import CloudProvider, code_place
+from glacier_prefect.providers.cloud import CloudProvider
+from glacier_prefect.providers.environment import code_place
 from glacier_prefect.sources.objects import Objects
 
 if TYPE_CHECKING:

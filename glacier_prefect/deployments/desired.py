@@ -21,7 +21,7 @@ from glacier_prefect.errors import ConfigurationError, NameTakenError
 from glacier_prefect.executors.base import DEPLOYED
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.pools import Pool
-from glacier_prefect.providers.base import exchange_location, location_provider
+from glacier_prefect.providers.environment import exchange_location, location_provider
 from glacier_prefect.sources import Location
 
 SCHEDULE = "glacier"  # the slug of a deployment's one schedule that code owns

@@ -14,14 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from glacier_prefect.environments import PREVIEW_IDENTITY, PREVIEWS, Project, preview_name
 from glacier_prefect.errors import PreviewError, SourceNotFoundError
-from glacier_prefect.providers.base import (
-    PROVIDERS,
-    CloudProvider,
-    Provider,
-    environment_provider,
-    exchange_location,
-    location_provider,
-)
+from glacier_prefect.providers.base import PROVIDERS, Provider
+from glacier_prefect.providers.cloud import CloudProvider
+from glacier_prefect.providers.environment import environment_provider, exchange_location, location_provider
 from glacier_prefect.sources import Sink
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from glacier_prefect.blocks import Block, Kind, Saved
 from glacier_prefect.credentials.aws import AWSCredentials
 from glacier_prefect.providers import existing
-from glacier_prefect.providers.base import NOT_OF_A_FORK, CloudProvider, either
+from glacier_prefect.providers.cloud import NOT_OF_A_FORK, CloudProvider, either
 from glacier_prefect.sources.base import Sink, Source
 from glacier_prefect.sources.s3 import S3Sink, S3Source
 

@@ -20,7 +20,7 @@ from glacier_prefect.environments import (
 )
 from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.providers import existing
-from glacier_prefect.providers.base import NOT_OF_A_FORK, CloudProvider, either
+from glacier_prefect.providers.cloud import NOT_OF_A_FORK, CloudProvider, either
 from glacier_prefect.providers.cloud_modules import CODE
 from glacier_prefect.sources.azure import AzureBlobSink, AzureBlobSource
 from glacier_prefect.sources.base import Sink, Source

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import re
-import urllib.parse
+import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from glacier_prefect.blocks import Block, Saved
-from glacier_prefect.environments import ENVIRONMENT_KEYS, Project, find_project, first_variable, preview_folder
+from glacier_prefect.environments import find_project, first_variable
 from glacier_prefect.errors import ConfigurationError, NotAvailableError, OptionError, PreviewError, nearest
 from glacier_prefect.pools import Pool
-from glacier_prefect.providers.cloud_modules import cloud_modules, image_repository
 from glacier_prefect.registry import Registry
 from glacier_prefect.sources.base import Sink
-from glacier_prefect.sources.cloud import CloudLocation
 from glacier_prefect.sources.objects import Objects
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from glacier_prefect.credentials import Credentials
-    from glacier_prefect.modules import Granted, Infrastructure, ModuleCall, Needs, Reference
-    from glacier_prefect.providers.cloud_modules import ModuleCalls
-    from glacier_prefect.sources.base import Location, Mode, Source
+    from glacier_prefect.modules import ModuleCall, Needs
+    from glacier_prefect.sources.base import Mode, Source
 
-C = TypeVar("C", bound="Credentials")
-NOT_OF_A_FORK = "${{ !github.event.pull_request.head.repo.fork }}"  # whose jobs get no tokens
 PROVIDERS = Registry(
     kind="provider",
     group="glacier_prefect.providers",
@@ -90,7 +83,9 @@ class Provider(ABC):
             ConfigurationError: The file cannot be read, has an unknown key, or lacks the environment.
         """
         if cls is Provider:
-            return environment_provider(find_project(), further, **settings)  # type: ignore[return-value]
+            chosen = importlib.import_module("glacier_prefect.providers.environment")  # which imports this module
+            made: Self = chosen.environment_provider(find_project(), further, **settings)
+            return made
         if further is not None:
             raise OptionError(
                 f"{cls.__name__}.from_env({further!r}) does not follow the environment.\n"
@@ -316,333 +311,3 @@ class Provider(ABC):
     @abstractmethod
     def _sink(self, **settings: Any) -> Sink:
         """Make this provider's sink."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CloudProvider(Provider):
-    """A provider with buckets in a cloud or in a compatible store.
-
-    Attributes:
-        endpoint_url: Address of a compatible store; None for the cloud's own.
-        credentials_block: Name of a Prefect credentials block.
-        credentials_secret: Name of a `Secret` that holds credentials.
-    """
-
-    endpoint_url: str | None = None
-    credentials_block: str | None = None
-    credentials_secret: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.endpoint_url is None:
-            return
-        parts = urllib.parse.urlsplit(self.endpoint_url)
-        if parts.username or parts.password or parts.query:  # which may be a secret, so it is not shown
-            raise ConfigurationError(
-                f"{type(self).__name__} has an endpoint_url with a user, a password or a query in it; credentials "
-                "never stand in settings.\nHint: give scheme, host and port, as in 'https://storage.example.com:9000'."
-            )
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(
-                f"{type(self).__name__} has endpoint_url={self.endpoint_url!r}; expected an address, as in "
-                "'https://storage.example.com:9000'."
-            )
-
-    pull: ClassVar[tuple[str, str]]
-    """Prefect's pull step for a folder of a bucket, and the package that it is in."""
-    grants_at_bucket: ClassVar[bool] = True
-    """Whether what a pipeline's runs may do stands at the buckets and secrets, not in the role of its runs."""
-
-    jobs_network: ClassVar[Mapping[str, Any]] = {}
-    """What a network needs, in its module's `cloud`, for jobs of the cloud's services."""
-    application_id: ClassVar[str] = ""
-    """Output of the work pool that is who a pipeline's runs are to Databricks."""
-
-    @property
-    @abstractmethod
-    def credentials(self) -> Credentials:
-        """What finds this provider's credentials when they are first needed."""
-
-    def pull_step(self, bucket: str, folder: str) -> dict[str, Any]:
-        """Return the pull step that takes a folder of a bucket, as a saved block if `credentials_block` names one, else
-        as whoever the run is; its id is "pull".
-
-        Args:
-            bucket: Name of the bucket in the cloud.
-            folder: Folder in it, which ends in "/", so that no other begins with its name.
-        """
-        step, package = self.pull
-        found = {"bucket": bucket, "folder": folder, **self._pull_settings()}
-        if isinstance(saved := self.block_of_credentials(), Saved):
-            found["credentials"] = f"{{{{ prefect.blocks.{saved.kind.slug}.{saved.name} }}}}"
-        return {step: {"id": "pull", "requires": package, **found}}
-
-    def _pull_settings(self) -> dict[str, Any]:
-        """Return what the pull step has to be told besides."""
-        return {}
-
-    def modules(self, needs: Needs) -> tuple[ModuleCall, ...]:
-        return cloud_modules(self, needs)
-
-    def state_objects(self, state: str) -> Objects:
-        return Objects(self.credentials.store(state), f"{self.name}, bucket {state!r}")
-
-    @abstractmethod
-    def module_location(self) -> Mapping[str, str]:
-        """Return where all that is made is, as the cloud's modules take it in `location`.
-
-        Raises:
-            ConfigurationError: A setting is missing; names it and its variable.
-        """
-
-    def runs_there(self, pool_type: str) -> bool:
-        """Whether runs in a work pool of that type run in this cloud's own service, with identities of their own."""
-        return pool_type.partition(":")[0] == self.work_pools[0]
-
-    def account_calls(self, calls: ModuleCalls) -> tuple[ModuleCall, ...]:
-        """Return the calls that all buckets of the environment share."""
-        return ()
-
-    def bucket_place(self, calls: ModuleCalls) -> Mapping[str, Any]:
-        """Return what `location` of a bucket says besides."""
-        return {}
-
-    def bucket_inputs(self, keepers: Sequence[str]) -> Mapping[str, Any]:
-        """Return what a bucket has to be told of the pipelines whose runs keep results there by Prefect's own block.
-
-        Args:
-            keepers: Their names.
-        """
-        return {}
-
-    def registry_inputs(self, calls: ModuleCalls) -> Mapping[str, Any]:
-        """Return the name of the registry for images with the code, and what else it has to be told."""
-        return {"name": re.sub(r"[^a-z0-9]+", "-", calls.needs.name.lower()).strip("-")}
-
-    def image_of(self, registry: ModuleCall) -> str | Reference:
-        """Return the name of the images in a registry, as the work pool has to know it."""
-        return image_repository(registry)
-
-    def jobs_place(self, name: str, network: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """Return the name of what runs jobs, and the network that they are in.
-
-        Args:
-            name: What all names begin with.
-            network: That of the runs, as modules take it.
-        """
-        return {"name": name, "network": network}
-
-    def budget_place(self, wanted: Infrastructure) -> Mapping[str, str]:
-        """Return what `location` of a budget says besides."""
-        return {}
-
-    def store_inputs(self, stored: ModuleCall) -> dict[str, Any]:
-        """Return what a work pool has to be told of the secret store.
-
-        Args:
-            stored: The call for the secrets.
-        """
-        return {}
-
-    # -- what `glacier bootstrap` makes, and what follows from it
-
-    grantable: ClassVar[tuple[str, ...]] = ("bucket", "network", "registry", "secrets", "spark", "work_pool")
-    """Kinds of modules that GitHub's workflows can be granted to make; others are made by a person."""
-
-    granted_by_name: ClassVar[bool] = True
-    """Whether rights over buckets and secrets are given by their names."""
-
-    def state_inputs(self, state: str) -> Mapping[str, Any]:
-        """Return what the module `state` has to be told of what the environment says in `state`."""
-        return {"name": state}
-
-    def identity_inputs(self, state_prefix: str, kept: str, secrets: Sequence[str]) -> Mapping[str, Any]:
-        """Return what the module `identity` takes in `cloud`.
-
-        Args:
-            state_prefix: What the names of the environment's objects beside the state begin with.
-            kept: What those begin with that a person alone writes.
-            secrets: Names in the secret store.
-        """
-        return {"kept": kept}
-
-    def existing(self, plan: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
-        """Return what a plan would make that is there already: ids by address, as Terraform imports them; and what the
-        module `identity` takes in `cloud` for what is there and stays somebody else's.
-
-        Args:
-            plan: What `terraform show -json` says of it.
-        """
-        return {}, {}
-
-    def granted_inputs(self, kind: str, granted: Granted) -> Mapping[str, Any]:
-        """Return what a module of a kind takes in `cloud` to keep to what was granted."""
-        return {}
-
-    def granted_writer(self, granted: Granted) -> str | None:
-        """Return the principal of who plans, if buckets have to be told that it may make previews."""
-        return None
-
-    def workflow(self, granted: Granted) -> str:
-        """Return the step by which a workflow on GitHub becomes who plans, for pull requests, or who deploys."""
-        raise NotAvailableError(f"GitHub's workflows cannot deploy to the provider {self.name!r}.")
-
-    def _setting(self, name: str) -> str:
-        """Return a setting that is needed."""
-        if not (value := getattr(self, name)):
-            variables = " or ".join(self.variables[name])
-            raise ConfigurationError(
-                f"{type(self).__name__} needs {name}= (in glacier.toml, or by {variables}) to make infrastructure."
-            )
-        return str(value)
-
-    @staticmethod
-    def _opener(credentials: C) -> C:
-        """Return what opens the secret store: credentials that do not come from it."""
-        return replace(credentials, credentials_secret=None)
-
-    def _access(self) -> dict[str, Any]:
-        """Return the settings by which a location gets at its store."""
-        return {
-            "endpoint_url": self.endpoint_url,
-            "credentials_block": self.credentials_block,
-            "credentials_secret": self.credentials_secret,
-        }
-
-
-NOT_OF_A_FORK = "${{ !github.event.pull_request.head.repo.fork }}"  # GitHub gives jobs of forks no token
-
-
-def either(granted: Granted, name: str) -> str:
-    """Return what a workflow says to be who plans in pull requests, and else who deploys.
-
-    Args:
-        granted: What was granted.
-        name: Of what tells the two apart.
-    """
-    return f"${{{{ github.event_name == 'pull_request' && '{granted.plan[name]}' || '{granted.deploy[name]}' }}}}"
-
-
-def environment_provider(project: Project, further: str | None = None, /, **settings: Any) -> Provider:
-    """Return the provider of the environment that this process is in; see `Provider.from_env`.
-
-    Args:
-        project: Where the environment is described.
-        further: Name of a further provider of the environment.
-        settings: Settings that beat variables and file.
-    """
-    environment = project.environment()
-    prefix = {"bucket_prefix": environment.bucket_prefix} if environment.bucket_prefix else {}
-    if further is None:
-        name, where = first_variable("GLACIER_PROVIDER") or environment.provider, environment.where
-        given = {**prefix, **environment.settings}
-        PROVIDERS.check(name, where if name == environment.provider else None)
-        if name != environment.provider:
-            given = prefix  # the file's settings are of another kind
-    else:
-        if further not in environment.providers:
-            raise ConfigurationError(
-                f"Environment {environment.name!r} has no further provider {further!r}. "
-                f"{nearest(further, environment.providers)}\n"
-                f"Hint: write [environments.{environment.name}.providers.{further}] into glacier.toml."
-            )
-        where = f"{environment.where} provider {further!r}"
-        given = {**prefix, **environment.providers[further]}
-        name = given.pop("provider")
-        PROVIDERS.check(name, where)
-    kind: type[Provider] = PROVIDERS.load(name)
-    for key in given:
-        if key not in kind.settings():
-            known = {*kind.settings(), *(ENVIRONMENT_KEYS if further is None else ("provider",))}
-            raise ConfigurationError(f"{where} has the unknown key {key!r}. {nearest(key, known)}")
-    variables = kind._from_variables()
-    if project.file is not None:
-        given = dict(kind.placed(given, project.folder))
-    try:
-        made = kind._with({**given, **variables} if further is None else {**variables, **given}, settings)
-        return replace(made, preview=preview) if (preview := preview_folder()) else made
-    except ConfigurationError as error:
-        if where:
-            error.add_note(f"In {where}.")
-        raise
-
-
-def environment_pool(project: Project) -> Pool:
-    """Return the work pool of the environment that this process is in, as its provider knows it.
-
-    Raises:
-        OptionError: The provider has none of that type.
-    """
-    environment = project.environment()
-    try:
-        return environment_provider(project).work_pool(environment.work_pool)
-    except OptionError as error:
-        error.add_note(f"In {environment.where}: work_pool.")
-        raise
-
-
-def named_exchange(project: Project) -> Location | None:
-    """Return where the environment's `exchange` setting is, None if it has none.
-
-    Args:
-        project: Where the environment is described.
-    """
-    if (setting := project.environment().exchange) is None:
-        return None
-    bucket, _, prefix = setting.strip("/").partition("/")
-    return environment_provider(project).bucket_source(bucket, f"{prefix}/*.parquet".lstrip("/"))
-
-
-def exchange_location(locations: Iterable[Location], named: Location | None = None) -> tuple[CloudLocation, str] | None:
-    """Return where a pipeline's runs leave results and frames for other machines: a location in the bucket, and the
-    folder in it, which ends in "/" or is empty; None if the pipeline has no bucket.
-
-    Args:
-        locations: What the pipeline reads and writes; its first sink counts, else its first source.
-        named: From `named_exchange`, which beats them.
-    """
-    if named is not None:
-        return (named.own(), named.path.removesuffix("*.parquet")) if isinstance(named, CloudLocation) else None
-    found = [each for each in locations if isinstance(each, CloudLocation)]
-    first = next((each for each in found if isinstance(each, Sink)), found[0] if found else None)
-    return None if first is None else (first.own(), "")
-
-
-def code_place(locations: Iterable[Location], project: Project) -> tuple[CloudProvider, str, str] | None:
-    """Return where archives of code are for a pipeline's runs: provider, bucket, and a folder that ends in "/"; None
-    without `code = "bucket"`. It is the bucket in which its runs leave results, of the environment's own provider.
-
-    Args:
-        locations: What the pipeline reads and writes.
-        project: Where the environment is described.
-
-    Raises:
-        ConfigurationError: There is no such bucket.
-    """
-    environment = project.environment()
-    if environment.code != "bucket":
-        return None
-    own = environment_provider(project).resolved()
-    if not isinstance(own, CloudProvider):
-        raise ConfigurationError(
-            f'{environment.where}: code = "bucket" needs a bucket in a cloud, and provider is {own.name!r}.\n'
-            'Hint: code = "local" or "git".'
-        )
-    seen = location_provider(own.bucket_source("a", "a.parquet")).resolved()  # without what does not show in a location
-    here = [each for each in locations if location_provider(each).resolved() == seen]
-    if (place := exchange_location(here, named_exchange(project))) is None:
-        raise ConfigurationError(
-            f'{environment.where}: code = "bucket" needs a bucket, and a pipeline has none of the environment\'s own '
-            f"provider, {own.name!r}.\n"
-            'Hint: name one, as in exchange = "my-bucket/folder".'
-        )
-    location, folder = place
-    inside = f"{preview}/" if (preview := preview_folder()) else ""  # which goes with all that the preview wrote
-    above = f"{inside}{folder}.glacier/code/{project.require_name()}/{environment.name}/"
-    return own, location.full_bucket, above
-
-
-def location_provider(location: Location) -> Provider:
-    """Return a provider that makes locations such as this one, with the settings that show in it."""
-    kind: type[Provider] = PROVIDERS.load(location.provider_name)
-    return kind(**{name: getattr(location, name) for name in kind.settings() if hasattr(location, name)})

@@ -11,7 +11,7 @@ from glacier_prefect.modules import Jobs, ModuleCall, Needs, Reference, module_n
 from glacier_prefect.providers.names import check_name
 
 if TYPE_CHECKING:
-    from glacier_prefect.providers.base import CloudProvider
+    from glacier_prefect.providers.cloud import CloudProvider
 
 RESULTS = "/.glacier/results/"  # what Prefect's own block of a bucket writes
 CODE = "code"  # name of the images with the code in a registry that has several

@@ -10,7 +10,7 @@ from glacier_prefect.blocks import Block, Kind, Saved
 from glacier_prefect.credentials.gcp import GCPCredentials
 from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.providers import existing
-from glacier_prefect.providers.base import NOT_OF_A_FORK, CloudProvider, either
+from glacier_prefect.providers.cloud import NOT_OF_A_FORK, CloudProvider, either
 from glacier_prefect.sources.base import Sink, Source
 from glacier_prefect.sources.gcs import GCSSink, GCSSource
 

@@ -16,7 +16,7 @@ import yaml
 
 from glacier_prefect.modules import Granted
 from glacier_prefect.providers import AWSProvider, AzureProvider, GCPProvider
-from glacier_prefect.providers.base import CloudProvider
+from glacier_prefect.providers.cloud import CloudProvider
 from glacier_prefect.scaffold import write_project
 
 ROOT = Path(__file__).parents[2]

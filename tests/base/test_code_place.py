@@ -13,7 +13,7 @@ from glacier_prefect.environments import Project
 from glacier_prefect.errors import ConfigurationError
 from glacier_prefect.loading import load_project
 from glacier_prefect.pipeline import Pipeline
-from glacier_prefect.providers.base import code_place
+from glacier_prefect.providers.environment import code_place
 
 FLOW = """
 from glacier_prefect import pipeline, task

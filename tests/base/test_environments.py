@@ -17,7 +17,8 @@ from glacier_prefect.environments import Environment, check_registered, find_pro
 from glacier_prefect.errors import ConfigurationError, OptionError, PathError
 from glacier_prefect.executors import LocalExecutor
 from glacier_prefect.providers import AWSProvider, AzureProvider, LocalProvider, Provider
-from glacier_prefect.providers.base import PROVIDERS, environment_provider
+from glacier_prefect.providers.base import PROVIDERS
+from glacier_prefect.providers.environment import environment_provider
 
 PROD = """
 project = "acme"

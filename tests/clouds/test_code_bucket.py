@@ -23,7 +23,8 @@ from glacier_prefect.infrastructure import needs
 from glacier_prefect.loading import load_project
 from glacier_prefect.pipeline import Pipeline
 from glacier_prefect.pools import Pool
-from glacier_prefect.providers.base import CloudProvider, environment_provider
+from glacier_prefect.providers.cloud import CloudProvider
+from glacier_prefect.providers.environment import environment_provider
 from tests.clouds.provided import KINDS, variables
 
 PLACES = {

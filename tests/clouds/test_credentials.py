@@ -27,7 +27,8 @@ from glacier_prefect.credentials import AWSCredentials, AzureCredentials, Creden
 from glacier_prefect.emulators import GCS, S3, Azure
 from glacier_prefect.errors import ConfigurationError, StoreDenied
 from glacier_prefect.providers import AWSProvider, AzureProvider, GCPProvider
-from glacier_prefect.providers.base import CloudProvider, environment_provider
+from glacier_prefect.providers.cloud import CloudProvider
+from glacier_prefect.providers.environment import environment_provider
 from tests.clouds.identities import Identities, external_account, on_google
 from tests.clouds.key_vault import KeyVault
 from tests.clouds.proxy import Fault, Proxy

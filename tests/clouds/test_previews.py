@@ -19,7 +19,7 @@ from glacier_prefect.errors import PreviewError
 from glacier_prefect.loading import load_pipeline
 from glacier_prefect.pools import Pool
 from glacier_prefect.providers import LocalProvider, Provider
-from glacier_prefect.providers.base import exchange_location
+from glacier_prefect.providers.environment import exchange_location
 from glacier_prefect.run_context import entered
 from glacier_prefect.sources import delta
 from glacier_prefect.sources.shared import Shared

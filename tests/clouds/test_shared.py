@@ -14,7 +14,7 @@ from glacier_prefect.environments import find_project
 from glacier_prefect.errors import DataError
 from glacier_prefect.exchange import FrameLocation, hand_over
 from glacier_prefect.providers import PROVIDERS
-from glacier_prefect.providers.base import exchange_location, named_exchange
+from glacier_prefect.providers.environment import exchange_location, named_exchange
 from glacier_prefect.run_context import RunContext, entered
 from glacier_prefect.sources import Source
 from glacier_prefect.sources.cloud import CloudLocation

@@ -31,7 +31,7 @@ from glacier_prefect.deployments.code_bucket import BucketCode
 from glacier_prefect.deployments.desired import Target, desired
 from glacier_prefect.deployments.state import NOTHING
 from glacier_prefect.loading import load_project
-from glacier_prefect.providers.base import environment_provider
+from glacier_prefect.providers.environment import environment_provider
 
 project, pipelines = load_project()
 code = BucketCode(Archive(project), project, environment_provider(project).resolved())

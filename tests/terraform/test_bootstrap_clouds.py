@@ -20,7 +20,7 @@ from glacier_prefect import bootstrap as boot
 from glacier_prefect import granted, infrastructure
 from glacier_prefect.errors import ConfigurationError, NeedsBootstrap
 from glacier_prefect.providers import AzureProvider, GCPProvider
-from glacier_prefect.providers.base import CloudProvider
+from glacier_prefect.providers.cloud import CloudProvider
 from glacier_prefect.sources.objects import Objects
 from tests.policies import azure, gcp
 from tests.served import Served

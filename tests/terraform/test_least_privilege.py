@@ -15,7 +15,7 @@ import pytest
 from glacier_prefect import SparkExecutor, infrastructure
 from glacier_prefect.modules import Access, Jobs, Needs, WorkPool, expression, merge
 from glacier_prefect.providers import AWSProvider, AzureProvider, GCPProvider
-from glacier_prefect.providers.base import CloudProvider
+from glacier_prefect.providers.cloud import CloudProvider
 from tests.policies.rights import KINDS, Rights
 from tests.terraform.plugins import Terraform
 

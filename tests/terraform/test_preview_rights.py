@@ -18,7 +18,7 @@ from glacier_prefect import bootstrap as boot
 from glacier_prefect import infrastructure
 from glacier_prefect.modules import ModuleCall, expression
 from glacier_prefect.providers import AWSProvider, AzureProvider, GCPProvider
-from glacier_prefect.providers.base import CloudProvider
+from glacier_prefect.providers.cloud import CloudProvider
 from tests.policies import gcp
 from tests.policies.rights import OnAWS, OnAzure, OnGCP, Rights
 from tests.terraform.plugins import Terraform
