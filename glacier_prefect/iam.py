@@ -5,7 +5,7 @@ It is what the roots of `infrastructure` grant, told task by task. Makes no call
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ from glacier_prefect.environments import PREVIEW_IDENTITY, Environment, Project
 from glacier_prefect.graph import Graph, Node
 from glacier_prefect.infrastructure import KEPT, kept_prefixes, needs
 from glacier_prefect.pipeline import Pipeline
+from glacier_prefect.providers import Provider
 from glacier_prefect.providers.environment import code_place, environment_provider, location_provider
 from glacier_prefect.sources import Location
 from glacier_prefect.tasks import Task
@@ -69,84 +70,50 @@ def _of_nodes(pipeline: Pipeline, graph: Graph, environment: Environment, projec
         touched: list[tuple[Verb, Location]] = [("read", each) for each in graph.reads(node)]
         touched += [("write", each) for each in node.writes]
         for verb, location in touched:
-            provider = location_provider(location)
+            reason = f"{line} {'reads' if verb == 'read' else 'writes'} {location.bucket}/{location.path}"
             for prefix in location.prefixes:
-                what = f"{'reads' if verb == 'read' else 'writes'} {location.bucket}/{location.path}"
-                yield Permission(
-                    identity=pipeline.name,
-                    provider=provider.name,
-                    verb=verb,
-                    actions=tuple(provider.actions.get(verb, ())),
-                    where=f"{location.full_bucket}/{prefix}",
-                    task=node.name,
-                    reason=f"{line} {what}",
-                )
+                where = f"{location.full_bucket}/{prefix}"
+                yield _permission(pipeline.name, location_provider(location), verb, where, reason, node.name)
         own = environment_provider(project)
         for name in node.secrets:
             if name in environment.secrets:
-                yield Permission(
-                    identity=pipeline.name,
-                    provider=own.name,
-                    verb="read secret",
-                    actions=tuple(own.actions.get("read secret", ())),
-                    where=environment.secrets[name],
-                    task=node.name,
-                    reason=f"{line} uses Secret({name!r})",
-                )
+                reason = f"{line} uses Secret({name!r})"
+                yield _permission(pipeline.name, own, "read secret", environment.secrets[name], reason, node.name)
 
 
 def _of_runs(pipeline: Pipeline, project: Project) -> Iterator[Permission]:
     reasons = dict(zip(KEPT, ("cached results", "frames between machines", "results for retries"), strict=True))
     for provider, bucket, what, prefix in kept_prefixes(pipeline, project):
-        yield Permission(
-            identity=pipeline.name,
-            provider=provider.name,
-            verb="write",
-            actions=tuple(provider.actions.get("write", ())),
-            where=f"{bucket}/{prefix}",
-            task=None,
-            reason=f"every run keeps {reasons[what]}",
-        )
+        reason = f"every run keeps {reasons[what]}"
+        yield _permission(pipeline.name, provider, "write", f"{bucket}/{prefix}", reason)
     if (code := code_place(pipeline.graph.locations, project)) is not None:
-        provider, bucket, prefix = code
-        yield Permission(
-            identity=pipeline.name,
-            provider=provider.name,
-            verb="read",
-            actions=tuple(provider.actions.get("read", ())),
-            where=f"{bucket}/{prefix}",
-            task=None,
-            reason="every run takes the code from there",
-        )
+        own, bucket, prefix = code
+        yield _permission(pipeline.name, own, "read", f"{bucket}/{prefix}", "every run takes the code from there")
 
 
 def _of_previews(pipelines: Sequence[Pipeline], project: Project) -> Iterator[Permission]:
-    environment = project.environment()
-    verbs: tuple[tuple[Verb, str], ...] = (("read", "read what pipelines read or write"), ("write", "write only there"))
     for provider, needed in needs(pipelines, project):
         access = needed.pipelines[PREVIEW_IDENTITY]
-        for verb, reason in verbs:
-            for bucket, prefixes in (access.reads if verb == "read" else access.writes).items():
+        granted: tuple[tuple[Verb, Mapping[str, Sequence[str]], str], ...] = (
+            ("read", access.reads, "previews read what pipelines read or write"),
+            ("write", access.writes, "previews write only there"),
+        )
+        for verb, buckets, reason in granted:
+            for bucket, prefixes in buckets.items():
                 for prefix in prefixes:
-                    yield Permission(
-                        identity=PREVIEW_IDENTITY,
-                        provider=provider.name,
-                        verb=verb,
-                        actions=tuple(provider.actions.get(verb, ())),
-                        where=f"{bucket}/{prefix}",
-                        task=None,
-                        reason=f"previews {reason}",
-                    )
+                    yield _permission(PREVIEW_IDENTITY, provider, verb, f"{bucket}/{prefix}", reason)
         for name in needed.secrets.get(PREVIEW_IDENTITY, ()):
-            yield Permission(
-                identity=PREVIEW_IDENTITY,
-                provider=provider.name,
-                verb="read secret",
-                actions=tuple(provider.actions.get("read secret", ())),
-                where=name,
-                task=None,
-                reason=f"preview_secrets of {environment.name}",
-            )
+            reason = f"preview_secrets of {project.environment().name}"
+            yield _permission(PREVIEW_IDENTITY, provider, "read secret", name, reason)
+
+
+def _permission(
+    identity: str, provider: Provider, verb: Verb, where: str, reason: str, task: str | None = None
+) -> Permission:
+    actions = tuple(provider.actions.get(verb, ()))
+    return Permission(
+        identity=identity, provider=provider.name, verb=verb, actions=actions, where=where, task=task, reason=reason
+    )
 
 
 def _line(node: Node, pipeline: Pipeline) -> str:

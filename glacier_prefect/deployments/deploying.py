@@ -6,19 +6,19 @@ What drives Terraform is passed in; None leaves infrastructure alone.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from glacier_prefect.deployments.actual import Actual, read_actual
-from glacier_prefect.deployments.api import PAGE, Api
+from glacier_prefect.deployments.api import Api
 from glacier_prefect.deployments.apply import apply
 from glacier_prefect.deployments.change_set import change_set, differences
 from glacier_prefect.deployments.changes import Change, compare
 from glacier_prefect.deployments.code import Delivery
 from glacier_prefect.deployments.desired import Wanted
-from glacier_prefect.deployments.recovery import is_used, recover
+from glacier_prefect.deployments.recovery import recover
+from glacier_prefect.deployments.runs import cancel_runs, purge_flows, purge_runs
 from glacier_prefect.deployments.state import Owned, Record, State
 from glacier_prefect.errors import DataLossRefused, DeployRefused, PlanChanged, StateLocked
 from glacier_prefect.terraform_plan import Output, Plan, data_loss
@@ -26,7 +26,6 @@ from glacier_prefect.terraform_plan import Output, Plan, data_loss
 if TYPE_CHECKING:
     from glacier_prefect.deployments.code_bucket import BucketCode
 
-CANCEL_SECONDS = 60
 Desired = Callable[[Mapping[str, Any]], Sequence[Wanted]]
 
 
@@ -285,12 +284,12 @@ def destroy(
             if not confirm(planned):
                 return None
             if discard is not None:
-                _cancel_runs(api, changes)
+                cancel_runs(api, changes)
             if purge_history:
-                _purge_runs(api, changes)  # while it is known whose they are
+                purge_runs(api, changes)  # while it is known whose they are
             apply(api, state, changes, record, actual.flows, "destroy")
             if purge_history:
-                _purge_flows(api, changes, actual.flows)
+                purge_flows(api, changes, actual.flows)
             if archives is not None:
                 archives.forget(state)
             if infrastructure is not None and saved is not None:
@@ -421,38 +420,3 @@ def _check_others(api: Api, deletions: Iterable[Change]) -> None:
                 f"Deployments that Glacier did not make use the work pool {pool!r}: {', '.join(others)}. Nothing was "
                 "changed.\nHint: move them to another pool."
             )
-
-
-def _cancel_runs(api: Api, changes: Iterable[Change]) -> None:
-    """Cancel the runs of deployments, and wait until they have ended; not forever, as a worker that is gone cancels
-    nothing.
-    """
-    ids = [each.existing.id for each in changes if each.kind == "deployment" and each.existing]
-    active = {
-        "flow_runs": {
-            "deployment_id": {"any_": ids},
-            "state": {"type": {"any_": ["PENDING", "RUNNING", "PAUSED", "CANCELLING"]}},
-        },
-        "limit": PAGE,
-    }
-    until = time.monotonic() + CANCEL_SECONDS
-    while ids and (runs := api.read("POST", "/flow_runs/filter", active)) and time.monotonic() < until:
-        for run in runs:
-            if run["state_type"] != "CANCELLING":
-                api.write("POST", f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}})
-        time.sleep(1)
-
-
-def _purge_runs(api: Api, changes: Iterable[Change]) -> None:
-    for each in changes:
-        if each.kind == "deployment" and each.existing is not None:
-            runs = {"flow_runs": {"deployment_id": {"any_": [each.existing.id]}}, "limit": PAGE}
-            while page := api.read("POST", "/flow_runs/filter", runs):
-                for run in page:
-                    api.write("DELETE", f"/flow_runs/{run['id']}")
-
-
-def _purge_flows(api: Api, changes: Iterable[Change], flows: Mapping[str, str]) -> None:
-    for flow in sorted({each.name.rpartition("/")[0] for each in changes if each.kind == "deployment"}):
-        if not is_used(api, flows[flow]):
-            api.write("DELETE", f"/flows/{flows[flow]}")
