@@ -72,6 +72,7 @@ base_path = "data"
 # provider = "aws"             # or "azure", "gcp": the code stays as it is
 # region = "eu-central-1"
 # bucket_prefix = "{name}-prod-"
+# state = "{name}-terraform-state"  # a bucket; `glacier bootstrap --env prod` makes it
 # code = "git"                 # the workflow in .github deploys this environment
 """
 
