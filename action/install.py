@@ -113,6 +113,7 @@ def _version(python: Path, env: Mapping[str, str]) -> str:
     code, said = run(
         [str(python), "-P", "-c", _VERSION], folder=python.parent, environment=env, on_line=lambda line: None, keep=True
     )
+    check_cancelled()
     if code:
         raise Failed(Reason.INSTALL_FAILED, f"{python} does not run; it ended with {code}.")
     return said.strip()

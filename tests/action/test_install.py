@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from action import inputs
+from action import inputs, processes
 from action.failures import Failed, Reason
 from action.install import install, own_version
 
@@ -123,6 +123,13 @@ def test_what_cannot_be_installed_or_is_of_another_minor_version_has_its_reason(
     with pytest.raises(Failed, match=r"has glacier-prefect 0\.6\.0, and this action is 0\.7\.1") as mismatch:
         installed(tmp_path, checkout)
     assert mismatch.value.reason is Reason.VERSION_MISMATCH
+
+
+def test_a_job_that_is_cancelled_while_the_version_is_asked_for_is_cancelled(tmp_path: Path, checkout: Path) -> None:
+    made = 'mkdir -p .venv/bin; printf "#!/bin/sh\\nkill -INT $PPID; exec sleep 60" > .venv/bin/python; chmod +x .venv/bin/python'
+    with processes.cancelling(), pytest.raises(Failed) as failed:
+        installed(tmp_path, checkout, INPUT_INSTALL=made.replace("$PPID", str(os.getpid())))
+    assert failed.value.reason is Reason.CANCELLED
 
 
 def test_the_version_of_this_action_is_the_packages() -> None:

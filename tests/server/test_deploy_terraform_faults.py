@@ -224,10 +224,10 @@ def world(project: Any, api: Any) -> Iterator[World]:
     try:
         world.change()
         done = world.deploy()
-        assert done["code"] == 0, done
+        assert done["code"] == 0, done["said"]
         yield world
         done = world.destroy()
-        assert done["code"] == 0, done
+        assert done["code"] == 0, done["said"]
         assert world.prefect() == {}
         assert not (world.folder / ".glacier").exists()
     finally:
@@ -245,7 +245,7 @@ def wait_for(look: Callable[[], bool]) -> None:
 def goes_on(world: World, kept: dict[str, str]) -> str:
     """Deploy again and assert that all is there, with the ids that it had; returns what was said."""
     done = world.deploy()
-    assert done["code"] == 0, done
+    assert done["code"] == 0, done["said"]
     world.is_whole()
     now = world.ids()
     assert {name: id for name, id in kept.items() if name in now} == {
@@ -363,7 +363,7 @@ def test_a_bucket_whose_folder_is_gone_is_made_again_without_leave_to_lose_data(
     folder = world.folder / "data/kept"
     shutil.rmtree(folder)
     done = world.run("deploy", "--yes")
-    assert done["code"] == 0, done
+    assert done["code"] == 0, done["said"]
     assert "-/+ module.local_bucket_kept.terraform_data.bucket" in done["said"]
     assert done["writes"] == []
     assert folder.is_dir()
@@ -404,7 +404,7 @@ def test_a_destroy_that_breaks_in_its_apply_goes_on_or_is_made_good(world: World
         )
     if then == "destroy":
         done = world.destroy()
-        assert done["code"] == 0, done
+        assert done["code"] == 0, done["said"]
         assert not (world.folder / ".glacier").exists()
         assert not (world.folder / "data/kept").exists()
     goes_on(world, {})
@@ -416,7 +416,7 @@ def test_a_rollback_needs_no_terraform(world: World, tmp_path: Path) -> None:
     world.change()
     goes_on(world, kept)
     done = world.run("rollback", "--to", str(number), "--yes", PATH=str(tmp_path))
-    assert done["code"] == 0, done
+    assert done["code"] == 0, done["said"]
     assert world.description() == before
     goes_on(world, kept)
 
@@ -440,7 +440,7 @@ def test_a_plan_that_a_real_second_apply_overtook_is_stale(world: World) -> None
 def test_a_state_that_another_terraform_holds_is_waited_for_and_then_named(world: World) -> None:
     world.change()
     done = world.run("generate")
-    assert done["code"] == 0, done
+    assert done["code"] == 0, done["said"]
     subprocess.run([world.bin / "terraform", "init", "-no-color"], cwd=world.root, capture_output=True, check=True)
     world.fault.write_text("apply half-hold\n")
     holder = subprocess.Popen(
