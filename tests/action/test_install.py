@@ -126,9 +126,10 @@ def test_what_cannot_be_installed_or_is_of_another_minor_version_has_its_reason(
 
 
 def test_a_job_that_is_cancelled_while_the_version_is_asked_for_is_cancelled(tmp_path: Path, checkout: Path) -> None:
-    made = 'mkdir -p .venv/bin; printf "#!/bin/sh\\nkill -INT $PPID; exec sleep 60" > .venv/bin/python; chmod +x .venv/bin/python'
+    script = f"#!/bin/sh\\nkill -INT {os.getpid()}; exec sleep 60"
+    made = f"mkdir -p .venv/bin; printf '{script}' > .venv/bin/python; chmod +x .venv/bin/python"
     with processes.cancelling(), pytest.raises(Failed) as failed:
-        installed(tmp_path, checkout, INPUT_INSTALL=made.replace("$PPID", str(os.getpid())))
+        installed(tmp_path, checkout, INPUT_INSTALL=made)
     assert failed.value.reason is Reason.CANCELLED
 
 
