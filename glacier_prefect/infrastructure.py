@@ -458,19 +458,27 @@ def _settings(
     pipelines: Iterable[Pipeline], calls: Mapping[str, ModuleCall], previews: tuple[str, ...]
 ) -> dict[str, tuple[str, Any]]:
     """Return the output with settings of executors that are known after apply only; previews run all pipelines."""
-    found: dict[str, dict[str, dict[str, None]]] = {}
+    found: dict[str, dict[str, dict[str, ModuleCall]]] = {}
     for pipeline in pipelines:
         for _, node in _bodies(pipeline.graph):
             for call in node.executor.modules():
                 for who in (pipeline.name, *previews) if call.settings and call.name in calls else ():
-                    found.setdefault(who, {}).setdefault(node.executor.name, {})[call.name] = None
+                    found.setdefault(who, {}).setdefault(node.executor.name, {})[call.name] = call
 
-    def merged(pipeline: str, names: Iterable[str]) -> Reference:
-        parts = [f'module.{name}.settings, module.{name}.pipeline_settings["{pipeline}"]' for name in names]
+    def merged(pipeline: str, asked: Iterable[ModuleCall]) -> Reference:
+        parts, single = list[str](), dict[str, dict[str, str]]()
+        for call in asked:
+            if isinstance(call.settings, Mapping):
+                for setting, output in call.settings.items():
+                    single.setdefault(setting, {})[call.name] = call.output(output).expression
+            else:
+                parts += [f"module.{call.name}.settings", f'module.{call.name}.pipeline_settings["{pipeline}"]']
+        for setting, each in single.items():
+            parts.append(f"{{ {setting} = {{ {', '.join(f'{name} = {value}' for name, value in each.items())} }} }}")
         return Reference(f"merge({', '.join(parts)})")
 
     value = {
-        pipeline: {executor: merged(pipeline, names) for executor, names in executors.items()}
+        pipeline: {executor: merged(pipeline, asked.values()) for executor, asked in executors.items()}
         for pipeline, executors in found.items()
     }
     return {"executors": ("Settings of executors, by pipeline and executor.", value)} if value else {}

@@ -37,13 +37,14 @@ class ModuleCall:
         source: Folder in `terraform_modules/`, as in "local/bucket".
         inputs: Values of the module's variables: plain data, with `Reference`s; empty ones are left out.
         settings: Whether its outputs `settings` and `pipeline_settings`, which is by pipeline, are settings of the
-            executor that asked for it; runs of deployments get them.
+            executor that asked for it; or the output that each setting takes, which then is a dict by the names of
+            calls. Runs of deployments get them.
     """
 
     name: str
     source: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    settings: bool = False
+    settings: bool | Mapping[str, str] = False
 
     def output(self, name: str) -> Reference:
         """Return a reference to one of the module's outputs."""

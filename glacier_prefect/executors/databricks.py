@@ -166,7 +166,9 @@ class DatabricksExecutor(RemoteExecutor):
     def supplied(self, function: Callable[..., Any]) -> tuple[str, ...]:
         return () if self._function_stays else session_parameters(function)
 
-    def modules(self) -> tuple[ModuleCall, ...]:
+    @property
+    def _policy(self) -> ModuleCall:
+        """The module of what runs may use; it makes a policy for clusters of their own."""
         cluster = self.new_cluster
         on: dict[str, Any] = {
             "job_id": self.job_id,
@@ -175,8 +177,12 @@ class DatabricksExecutor(RemoteExecutor):
         }
         on = {key: value for key, value in on.items() if value is not None}
         unlike = [f"{zlib.crc32(json.dumps(on, sort_keys=True, default=str).encode()):08x}"] if on else []
-        policy = module_name("databricks_job_policy", *on, *unlike)
-        calls = [ModuleCall(name=policy, source="databricks/job_policy", inputs=on)]
+        name = module_name("databricks_job_policy", *on, *unlike)
+        told = {} if cluster is None or "policy_id" in cluster else {"policies": "policy_id"}
+        return ModuleCall(name=name, source="databricks/job_policy", inputs=on, settings=told)
+
+    def modules(self) -> tuple[ModuleCall, ...]:
+        calls = [self._policy]
         if self.volume is not None and not self._function_stays:
             exchange = module_name("databricks_exchange", *self.volume.split("/")[2:])
             calls.append(ModuleCall(name=exchange, source="databricks/exchange", inputs={"volume": self.volume}))
@@ -295,8 +301,10 @@ class DatabricksExecutor(RemoteExecutor):
             if self.cluster_id is not None:
                 task["existing_cluster_id"] = self.cluster_id
             else:  # without a security mode a cluster of a job sees no volume
-                secure = {} if self.volume is None else {"data_security_mode": "SINGLE_USER"}
-                task["new_cluster"] = {**secure, **(self.new_cluster or {})}
+                own = {} if self.volume is None else {"data_security_mode": "SINGLE_USER"}
+                if policy := self.deployed.get("policies", {}).get(self._policy.name):
+                    own["policy_id"] = policy  # who submits may make clusters by this policy only
+                task["new_cluster"] = {**own, **(self.new_cluster or {})}
         elif self.notebook_path is None:
             version = self.environment_version or SERVERLESS.get(python := f"3.{sys.version_info.minor}")
             if version is None:

@@ -15,10 +15,10 @@ from glacier_prefect.emulators import S3
 from tests.action.github import Token, running
 from tests.action.world import PLANTED, Counter, World
 from tests.server.conftest import api, s3, server
-from tests.terraform.conftest import mirrors
-from tests.terraform.mirror import Mirror
+from tests.terraform.conftest import mirrors, terraforms
+from tests.terraform.plugins import Terraform
 
-__all__ = ["api", "mirrors", "s3", "server"]
+__all__ = ["api", "mirrors", "s3", "server", "terraforms"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
@@ -32,12 +32,12 @@ MOMENTS = [(number, (number + RANDOM.random()) / 10) for number in range(10)]  #
 
 @pytest.fixture(scope="module")
 def world(
-    tmp_path_factory: pytest.TempPathFactory, api: Any, server: str, s3: S3, mirrors: dict[str, Mirror]
+    tmp_path_factory: pytest.TempPathFactory, api: Any, server: str, s3: S3, terraforms: dict[str, Terraform]
 ) -> Iterator[World]:
     with running() as github, Counter(int(server.split(":")[2].split("/")[0])) as counter:
         github.tokens = {PLANTED["token"]: Token()}
         folder = tmp_path_factory.mktemp("cancelled")
-        yield World(folder, "actstop", api, s3, mirrors["newer"].config, counter, github)
+        yield World(folder, "actstop", api, s3, terraforms["newer"], counter, github)
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=[f"at {100 * part:.0f} %" for _, part in MOMENTS])

@@ -16,10 +16,10 @@ from glacier_prefect.emulators import S3
 from tests.action.github import Token, running
 from tests.action.world import PLANTED, Counter, World, assert_nothing_planted
 from tests.server.conftest import api, s3, server
-from tests.terraform.conftest import mirrors
-from tests.terraform.mirror import Mirror
+from tests.terraform.conftest import mirrors, terraforms
+from tests.terraform.plugins import Terraform
 
-__all__ = ["api", "mirrors", "s3", "server"]
+__all__ = ["api", "mirrors", "s3", "server", "terraforms"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
@@ -30,12 +30,12 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def world(
-    tmp_path_factory: pytest.TempPathFactory, api: Any, server: str, s3: S3, mirrors: dict[str, Mirror]
+    tmp_path_factory: pytest.TempPathFactory, api: Any, server: str, s3: S3, terraforms: dict[str, Terraform]
 ) -> Iterator[World]:
     with running() as github, Counter(int(server.split(":")[2].split("/")[0])) as counter:
         github.tokens = {PLANTED["token"]: Token()}
         folder = tmp_path_factory.mktemp("scenario")
-        yield World(folder, "actshop", api, s3, mirrors["newer"].config, counter, github)
+        yield World(folder, "actshop", api, s3, terraforms["newer"], counter, github)
 
 
 def test_a_pull_request_is_planned_in_its_comment_and_nothing_is_changed(world: World) -> None:

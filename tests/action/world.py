@@ -23,6 +23,7 @@ from glacier_prefect.emulators.forward import Forwarder, Server
 from tests.action.act import REPOSITORY, Act, Ran
 from tests.action.github import GitHub
 from tests.served import Served
+from tests.terraform.plugins import Terraform
 
 SETTINGS = """
 project = "NAME"
@@ -147,13 +148,13 @@ class World:
         name: The project's name, unlike any other on the server.
         api: The Prefect server.
         s3: AWS.
-        config: Terraform's CLI configuration.
+        terraform: Terraform, with AWS's provider.
         counter: In front of the server.
         github: GitHub.
     """
 
     def __init__(
-        self, folder: Path, name: str, api: Any, s3: S3, config: Path, counter: Counter, github: GitHub
+        self, folder: Path, name: str, api: Any, s3: S3, terraform: Terraform, counter: Counter, github: GitHub
     ) -> None:
         self.folder, self.name, self.api, self.s3, self.counter, self.github = folder, name, api, s3, counter, github
         self.state = f"{name}-state"
@@ -161,7 +162,7 @@ class World:
         s3.make_bucket(f"{name}-lake")
         self.origin, self.work = folder / "origin.git", folder / "work"
         self.env = {
-            "TF_CLI_CONFIG_FILE": str(config),
+            **terraform.environment(),
             "AWS_ENDPOINT_URL": s3.url,
             "AWS_ACCESS_KEY_ID": s3.access_key_id,
             "AWS_SECRET_ACCESS_KEY": s3.secret_access_key,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from glacier_prefect import pipeline, run_context, task
 from glacier_prefect.emulators import S3
 from glacier_prefect.errors import ConfigurationError, RemoteFailed
 from glacier_prefect.executors import Body, BucketPlace, FolderPlace, parcel
+from glacier_prefect.executors.base import DEPLOYED
 from glacier_prefect.executors.databricks_volume import VolumePlace
 from glacier_prefect.providers import AWSProvider
 from glacier_prefect.run_context import RunContext
@@ -133,6 +135,19 @@ def test_clusters_get_them_as_libraries(workspace: Databricks) -> None:
     assert run_of(one, executor=on(cluster_id=next(iter(workspace.clusters)))) == 1
     (run,) = workspace.called("jobs/runs/submit")[1]["tasks"]
     assert run["existing_cluster_id"] == next(iter(workspace.clusters))
+
+
+def test_clusters_are_made_by_the_policy_that_was_deployed_for_them(
+    workspace: Databricks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = NEW_CLUSTER | {"num_workers": 7}
+    [(name, _), (other, _)] = (on(new_cluster=each).modules() for each in (NEW_CLUSTER, others))
+    made = {"databricks": {"policies": {name.name: "ABC", other.name: "XYZ"}}}
+    monkeypatch.setenv(DEPLOYED, json.dumps(made))
+    for cluster, policy in ((NEW_CLUSTER, "ABC"), (others, "XYZ"), (NEW_CLUSTER | {"policy_id": "mine"}, "mine")):
+        assert run_of(one, executor=on(new_cluster=cluster)) == 1
+        (run,) = workspace.called("jobs/runs/submit")[-1]["tasks"]
+        assert run["new_cluster"]["policy_id"] == policy
 
 
 def test_a_cluster_that_does_not_start_says_why(workspace: Databricks) -> None:

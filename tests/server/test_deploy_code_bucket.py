@@ -21,10 +21,10 @@ import pytest
 
 from glacier_prefect.emulators import S3
 from tests.server.test_deploy_bare_worker import bare_environment, write_lock
-from tests.terraform.conftest import mirrors
-from tests.terraform.mirror import Mirror
+from tests.terraform.conftest import mirrors, terraforms
+from tests.terraform.plugins import Terraform
 
-__all__ = ["mirrors"]
+__all__ = ["mirrors", "terraforms"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
@@ -66,12 +66,12 @@ def flow():
 class Shop:
     """The project, its emulated AWS, and the command line in it."""
 
-    def __init__(self, project: Any, s3: S3, bucket: str, mirror: Mirror, settings: str = SETTINGS) -> None:
+    def __init__(self, project: Any, s3: S3, bucket: str, terraform: Terraform, settings: str = SETTINGS) -> None:
         import boto3
 
         self.name = settings.split('"')[1]
         self.project, self.s3, self.bucket, self.folder = project, s3, bucket, project.folder
-        self.env = {"GLACIER_ENV": "prod", "TF_CLI_CONFIG_FILE": str(mirror.config), **s3.env}
+        self.env = {"GLACIER_ENV": "prod", **terraform.environment(), **s3.env}
         keys = {"aws_access_key_id": s3.access_key_id, "aws_secret_access_key": s3.secret_access_key}
         self.ecs, self.ec2 = (
             boto3.client(each, endpoint_url=s3.url, region_name=s3.region, **keys) for each in ("ecs", "ec2")
@@ -150,10 +150,10 @@ def test_code_gets_by_the_bucket_into_a_run_that_has_only_prefect_and_prefect_aw
     api: Any,
     s3: S3,
     make_bucket: Callable[[Any], str],
-    mirrors: dict[str, Mirror],
+    terraforms: dict[str, Terraform],
     tmp_path: Path,
 ) -> None:
-    shop = Shop(project, s3, make_bucket(s3), mirrors["newer"])
+    shop = Shop(project, s3, make_bucket(s3), terraforms["newer"])
     write_lock(shop.folder, "[aws]")
     shop.git("add", ".")
     shop.ecs.create_cluster(clusterName="glacier-archived-prod-pool")

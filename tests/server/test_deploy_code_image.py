@@ -16,10 +16,10 @@ import pytest
 
 from glacier_prefect.emulators import S3
 from tests.server.test_deploy_code_bucket import SETTINGS, Shop
-from tests.terraform.conftest import mirrors
-from tests.terraform.mirror import Mirror
+from tests.terraform.conftest import mirrors, terraforms
+from tests.terraform.plugins import Terraform
 
-__all__ = ["mirrors"]
+__all__ = ["mirrors", "terraforms"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
@@ -34,11 +34,11 @@ def test_the_image_is_built_between_terraform_and_prefect_and_all_deployments_ge
     api: Any,
     s3: S3,
     make_bucket: Callable[[Any], str],
-    mirrors: dict[str, Mirror],
+    terraforms: dict[str, Terraform],
     tmp_path: Path,
 ) -> None:
     settings = SETTINGS.replace("archived", "imaged").replace('code = "bucket"', 'code = "image"')
-    shop = Shop(project, s3, make_bucket(s3), mirrors["newer"], settings)
+    shop = Shop(project, s3, make_bucket(s3), terraforms["newer"], settings)
     program = tmp_path / "docker"
     program.write_text(f"#!{sys.executable}\n{FAKE.read_text()}")
     program.chmod(0o755)

@@ -125,13 +125,23 @@ def test_what_databricks_needs_is_made_in_a_cloud_and_not_from_one_machine(
     flow = """
 from glacier_prefect import DatabricksExecutor, pipeline, task
 
+CLUSTER = {"spark_version": "16.4.x-scala2.12", "node_type_id": "Standard_D4s_v5", "num_workers": 1}
+
 @task(executor=DatabricksExecutor(volume="/Volumes/main/default/exchange", cluster_id="0123-456789-abc"))
 def there():
     return 1
 
+@task(executor=DatabricksExecutor(volume="/Volumes/main/default/exchange", new_cluster=CLUSTER))
+def elsewhere():
+    return 2
+
+@task(executor=DatabricksExecutor(volume="/Volumes/main/default/exchange", new_cluster=CLUSTER | {"num_workers": 2}))
+def far():
+    return 2
+
 @pipeline(name="daily")
 def daily():
-    return there()
+    return there(), elsewhere(), far()
 """
     called = {}
     for environment in ("local", "azure"):
@@ -148,6 +158,17 @@ def daily():
             assert {each["labels"]["glacier-project"] for each in of_databricks} == {"shop"}
             terraforms["newer"](made, "init")
             assert json.loads(terraforms["newer"](made, "validate", "-json"))["diagnostics"] == []
+            terraforms["newer"](made, "apply", "-auto-approve")
+            told = json.loads(terraforms["newer"](made, "output", "-json", "executors"))["daily"]["databricks"]
+            state = json.loads(terraforms["newer"](made, "show", "-json"))["values"]["root_module"]["child_modules"]
+            made_there = {
+                module["address"].removeprefix("module."): each["values"]["id"]
+                for module in state
+                for each in module["resources"]
+                if each["type"] == "databricks_cluster_policy"
+            }
+            assert len(made_there) == 2
+            assert told == {"policies": made_there}
     assert called["local"] == {"local/work_pool"}
     assert called["azure"] >= {"databricks/exchange", "databricks/job_policy"}
 

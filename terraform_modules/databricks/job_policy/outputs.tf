@@ -4,7 +4,7 @@ output "name" {
 }
 
 output "policy_id" {
-  description = "Id of the cluster policy, for policy_id of the executor's new_cluster; null if runs are on no clusters of their own."
+  description = "Id of the cluster policy, as policy_id of new clusters; null if runs are on no clusters of their own."
   value       = one(databricks_cluster_policy.runs[*].id)
   depends_on  = [databricks_permissions.policy]
 }
