@@ -94,10 +94,11 @@ def iam(
         permitted = [asdict(each) for each in found]
         _print({"version": 1, "environment": project.environment().name, "permissions": permitted})
         return
-    print(f"runs of {pipeline.name} may" + (f", for {task}," if task else ""))
-    for each in found:
-        words = ", ".join(each.actions) or "not enforced"
-        print(f"  {each.verb:<11}  {each.provider}: {each.where}\n{'':15}{words}\n{'':15}since {each.reason}")
+    for identity in dict.fromkeys(each.identity for each in found):
+        print(f"runs of {identity} may" + (f", for {task}," if task else ""))
+        for each in (each for each in found if each.identity == identity):
+            words = ", ".join(each.actions) or "not enforced"
+            print(f"  {each.verb:<11}  {each.provider}: {each.where}\n{'':15}{words}\n{'':15}since {each.reason}")
 
 
 def _print(value: Any) -> None:

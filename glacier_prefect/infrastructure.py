@@ -148,8 +148,8 @@ def _jobs(pipelines: Iterable[Pipeline], project: Project, own: Provider) -> tup
             if what == "exchange" and provider.name == own.name  # in which code and frames are on their way
         ]
         for graph, node in _bodies(pipeline.graph):
-            asked = node.executor.modules()
-            if asked and asked[0].source == f"{own.name}/spark":
+            if runs_as_job(node, own):
+                asked = node.executor.modules()
                 name = asked[0].name
                 calls.setdefault(name, []).extend(asked)
                 of_pipeline = touched.setdefault(name, {}).setdefault(pipeline.name, [*shared])
@@ -165,6 +165,12 @@ def _jobs(pipelines: Iterable[Pipeline], project: Project, own: Provider) -> tup
             of_pipelines[PREVIEW_IDENTITY] = _preview_access([*of_pipelines.values()])
         made.append(Jobs(calls=(merged.pop(name), *merged.values()), pipelines=of_pipelines))
     return tuple(made)
+
+
+def runs_as_job(node: Node, own: Provider) -> bool:
+    """Whether a node's body runs as a job of a service in the environment's own cloud, with an identity of its own."""
+    asked = node.executor.modules() if node.kind in ("task", "map") else ()
+    return bool(asked) and asked[0].source == f"{own.name}/spark"
 
 
 def kept_prefixes(pipeline: Pipeline, project: Project) -> list[tuple[Provider, str, str, str]]:

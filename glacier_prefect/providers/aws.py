@@ -52,6 +52,13 @@ class AWSProvider(CloudProvider):
         "read": ("s3:ListBucket", "s3:GetObject"),
         "write": ("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
         "read secret": ("secretsmanager:GetSecretValue",),
+        "run jobs": (
+            "emr-serverless:ListJobRuns",
+            "emr-serverless:StartJobRun",
+            "emr-serverless:CancelJobRun",
+            "emr-serverless:GetJobRun",
+            "iam:PassRole",
+        ),
     }
     work_pools: ClassVar[tuple[str, ...]] = ("ecs", "ecs:push", "kubernetes", "process")
 

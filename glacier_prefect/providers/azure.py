@@ -68,6 +68,7 @@ class AzureProvider(CloudProvider):
         "read": ("blobs/read",),
         "write": ("blobs/read", "blobs/write", "blobs/add/action", "blobs/delete"),
         "read secret": ("vaults/secrets/getSecret/action",),
+        "run jobs": ("Microsoft.Databricks/workspaces/read",),
     }
     variables: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "resource_group": ("AZURE_RESOURCE_GROUP",),

@@ -43,7 +43,7 @@ class Provider(ABC):
         name: The registry key.
         variables: The variables of each setting; the first that is set counts.
         work_pools: Prefect's types of work pools in which its pipelines can run; the first is what they get.
-        actions: What the words "read", "write" and "read secret" allow, as the cloud names it.
+        actions: What the words "read", "write", "read secret" and "run jobs" allow, as the cloud names it.
         bucket_prefix: Put before each bucket's name in code.
         preview: Folder of each bucket into which sinks write and which sources see first; no setting, as only
             `Provider.from_env()` gives it, by `GLACIER_PREVIEW`.

@@ -53,6 +53,13 @@ class GCPProvider(CloudProvider):
             "storage.multipartUploads.*",
         ),
         "read secret": ("secretmanager.versions.access",),
+        "run jobs": (
+            "dataproc.batches.cancel",
+            "dataproc.batches.create",
+            "dataproc.batches.get",
+            "dataproc.operations.cancel",
+            "iam.serviceAccounts.actAs",
+        ),
     }
     variables: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "project_id": ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "GCP_PROJECT"),
