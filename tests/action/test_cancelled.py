@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from glacier_prefect.emulators import S3
-from tests.action.github import Token, running
-from tests.action.world import PLANTED, Counter, World
+from tests.action.world import World, world_of
 from tests.server.conftest import api, s3, server
 from tests.terraform.conftest import mirrors, terraforms
 from tests.terraform.plugins import Terraform
@@ -34,10 +33,8 @@ MOMENTS = [(number, (number + RANDOM.random()) / 10) for number in range(10)]  #
 def world(
     tmp_path_factory: pytest.TempPathFactory, api: Any, server: str, s3: S3, terraforms: dict[str, Terraform]
 ) -> Iterator[World]:
-    with running() as github, Counter(int(server.split(":")[2].split("/")[0])) as counter:
-        github.tokens = {PLANTED["token"]: Token()}
-        folder = tmp_path_factory.mktemp("cancelled")
-        yield World(folder, "actstop", api, s3, terraforms["newer"], counter, github)
+    with world_of("actstop", tmp_path_factory, api, server, s3, terraforms["newer"]) as made:
+        yield made
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=[f"at {100 * part:.0f} %" for _, part in MOMENTS])

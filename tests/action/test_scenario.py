@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from glacier_prefect.emulators import S3
-from tests.action.github import Token, running
-from tests.action.world import PLANTED, Counter, World, assert_nothing_planted
+from tests.action.world import PLANTED, World, assert_nothing_planted, world_of
 from tests.server.conftest import api, s3, server
 from tests.terraform.conftest import mirrors, terraforms
 from tests.terraform.plugins import Terraform
@@ -32,10 +31,8 @@ pytestmark = [
 def world(
     tmp_path_factory: pytest.TempPathFactory, api: Any, server: str, s3: S3, terraforms: dict[str, Terraform]
 ) -> Iterator[World]:
-    with running() as github, Counter(int(server.split(":")[2].split("/")[0])) as counter:
-        github.tokens = {PLANTED["token"]: Token()}
-        folder = tmp_path_factory.mktemp("scenario")
-        yield World(folder, "actshop", api, s3, terraforms["newer"], counter, github)
+    with world_of("actshop", tmp_path_factory, api, server, s3, terraforms["newer"]) as made:
+        yield made
 
 
 def test_a_pull_request_is_planned_in_its_comment_and_nothing_is_changed(world: World) -> None:

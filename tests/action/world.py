@@ -11,17 +11,18 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import obstore
+import pytest
 
 from glacier_prefect.emulators import S3
 from glacier_prefect.emulators.forward import Forwarder, Server
 from tests.action.act import REPOSITORY, Act, Ran
-from tests.action.github import GitHub
+from tests.action.github import GitHub, Token, running
 from tests.served import Served
 from tests.terraform.plugins import Terraform
 
@@ -309,6 +310,16 @@ class World:
         store = self.s3.store(bucket or self.state)
         keys = [meta["path"] for page in obstore.list(store) for meta in page]
         return {key: bytes(obstore.get(store, key).bytes()) for key in keys}
+
+
+@contextlib.contextmanager
+def world_of(
+    name: str, folders: pytest.TempPathFactory, api: Any, server: str, s3: S3, terraform: Terraform
+) -> Iterator[World]:
+    """Yield a repository of that name, which no other on the server begins with."""
+    with running() as github, Counter(int(server.split(":")[2].split("/")[0])) as counter:
+        github.tokens = {PLANTED["token"]: Token()}
+        yield World(folders.mktemp(name), name, api, s3, terraform, counter, github)
 
 
 def assert_nothing_planted(texts: Sequence[str | bytes]) -> None:
