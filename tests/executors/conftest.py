@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.executors.databricks_emulator import Databricks
-from tests.server.conftest import api, make_bucket, offline, project, s3, server, wait_until
+from tests.server.conftest import api, forks, make_bucket, offline, project, s3, server, wait_until
 
-__all__ = ["api", "make_bucket", "offline", "project", "s3", "server", "wait_until"]
+__all__ = ["api", "forks", "make_bucket", "offline", "project", "s3", "server", "wait_until"]
 
 
 @pytest.fixture(scope="module")

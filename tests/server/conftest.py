@@ -28,6 +28,7 @@ from typing import Any
 import pytest
 
 from tests.clouds.conftest import azure, cloud, gcs, make_bucket, s3
+from tests.forked import Forks
 
 __all__ = ["azure", "cloud", "gcs", "make_bucket", "s3"]  # the emulators, for tests here too
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -123,6 +124,7 @@ class Project:
 
     folder: Path
     env: dict[str, str]
+    forks: Forks
 
     def write(self, name: str, text: str) -> Path:
         file = self.folder / name
@@ -132,15 +134,7 @@ class Project:
 
     def run(self, *args: str, check: bool = True, **env: str | None) -> subprocess.CompletedProcess[str]:
         """Run Python with these arguments to its end; a variable that is None is not set."""
-        result = subprocess.run(
-            [sys.executable, *args],
-            cwd=self.folder,
-            env=self._env(env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=280,
-        )
+        result = self.forks.run(*args, cwd=self.folder, env=self._env(env), timeout=280)
         assert not check or result.returncode == 0, result.stdout + result.stderr
         return result
 
@@ -149,14 +143,7 @@ class Project:
         """Run Python with these arguments meanwhile; yields what gives its output so far."""
         log = self.folder / f"output-{time.monotonic_ns()}.log"
         with open(log, "wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, *args],
-                cwd=self.folder,
-                env=self._env(env),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+            process = self.forks.start(*args, cwd=self.folder, env=self._env(env), stdout=output, stderr=output)
         try:
             yield log.read_text
         finally:
@@ -223,19 +210,27 @@ def wait_until() -> Callable[..., Any]:
     return eventually
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """What starts processes that need not import Prefect first."""
+    made = Forks()
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope="module")
-def project(server: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(server: str, forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A folder of the module's own, whose processes know the server."""
-    return new_project(tmp_path_factory, PREFECT_API_URL=server)
+    return new_project(tmp_path_factory, forks, PREFECT_API_URL=server)
 
 
 @pytest.fixture(scope="module")
-def offline(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def offline(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A folder of the module's own, whose processes know of no server."""
-    return new_project(tmp_path_factory)
+    return new_project(tmp_path_factory, forks)
 
 
-def new_project(tmp_path_factory: pytest.TempPathFactory, **settings: str) -> Project:
+def new_project(tmp_path_factory: pytest.TempPathFactory, forks: Forks, **settings: str) -> Project:
     left_out = ("PREFECT_", "GLACIER_", "PYTEST_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     folder = tmp_path_factory.mktemp("project")
@@ -248,4 +243,4 @@ def new_project(tmp_path_factory: pytest.TempPathFactory, **settings: str) -> Pr
         "PYTHONDONTWRITEBYTECODE": "1",  # files are rewritten within one second, which a cached one would not notice
         "PYTHONWARNINGS": "default",
     }
-    return Project(folder=folder, env={**inherited, **ours, **settings})
+    return Project(folder=folder, env={**inherited, **ours, **settings}, forks=forks)

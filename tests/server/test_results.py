@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.forked import Forks
 from tests.server.conftest import new_project
 from tests.server.own_blocks import save_own, variables_of
 
@@ -129,10 +130,10 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(
-    server: str, cloud: Any, make_bucket: Callable[[Any], str], tmp_path_factory: pytest.TempPathFactory
+    server: str, forks: Forks, cloud: Any, make_bucket: Callable[[Any], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Deployed:
     name, bucket = f"retried-{cloud.name}", make_bucket(cloud)
-    project = new_project(tmp_path_factory, PREFECT_API_URL=server)
+    project = new_project(tmp_path_factory, forks, PREFECT_API_URL=server)
     env = variables_of(cloud, tmp_path_factory.mktemp("key"))
     environment = f'provider = "{PROVIDERS[cloud.name][0]}"'
     if cloud.name != "s3":  # whose clients read all that they need from variables
