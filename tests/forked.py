@@ -208,8 +208,9 @@ def _become(args: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
             sys.path[0], sys.argv = cwd, ["-m", *args[2:]]
             runpy._run_module_as_main(args[1])  # type: ignore[attr-defined]
         else:
-            sys.path[0], sys.argv, main.__file__ = str(Path(args[0]).resolve().parent), args, str(Path(args[0]).absolute())
-            exec(compile(Path(args[0]).read_bytes(), args[0], "exec"), main.__dict__)
+            file = Path(args[0]).absolute()
+            sys.path[0], sys.argv, main.__file__ = str(file.resolve().parent), args, str(file)
+            exec(compile(file.read_bytes(), str(file), "exec"), main.__dict__)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -1,12 +1,13 @@
 """Pipelines with frames on Prefect's Dask runner: what travels, what is written, how errors show.
 
-The runs are processes of their own, whose Dask workers are processes again. One of them is on a real server, the
-others without any.
+The runs are processes of their own, and Dask's workers are processes again. Most runs share two workers; the one that
+is on a real server, and those that are about memory, start their own, as `cluster_kwargs` says.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ out = provider.bucket_sink(bucket="out", path="sums.parquet")
 
 
 def runner():
-    return DaskTaskRunner(cluster_kwargs=CLUSTER)
+    running = os.environ.get("DASK_ADDRESS")
+    return DaskTaskRunner(address=running) if running else DaskTaskRunner(cluster_kwargs=CLUSTER)
 
 
 @task
@@ -263,9 +265,26 @@ def run_wrong():
             found.append({"error": str(error), "kind": type(error).__name__, "notes": error.__notes__})
     return found
 
+def run_all():
+    return {"frames": run_frames(), "parts": run_parts(), "caching": run_caching(), "wrong": run_wrong()}
+
 if __name__ == "__main__":
     print("RESULT " + json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))
 '''
+CLUSTER = """
+import signal
+from pathlib import Path
+
+from distributed import LocalCluster
+
+import flow  # workers load this file too, so that the guard holds in them
+
+if __name__ == "__main__":
+    with LocalCluster(**flow.CLUSTER) as cluster:
+        Path("address.new").write_text(cluster.scheduler_address)
+        Path("address.new").rename("address")
+        signal.pause()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -273,21 +292,36 @@ def on_dask(offline: Any) -> Any:
     """Run a function of the script in a process of its own and give what it returned."""
     offline.write("flow.py", FLOW)
 
-    def run(function: str, *args: str, project: Any = offline) -> Any:
-        output = project.run("flow.py", function, *args).stdout
+    def run(function: str, *args: str, project: Any = offline, **env: str) -> Any:
+        output = project.run("flow.py", function, *args, **env).stdout
         return json.loads(output.rpartition("RESULT ")[2])
 
     return run
 
 
 @pytest.fixture(scope="module")
-def frames(on_dask: Any) -> Any:
-    return on_dask("run_frames")
+def workers(on_dask: Any, offline: Any, wait_until: Any) -> Iterator[dict[str, str]]:
+    """Variables by which a run takes workers that are there."""
+    offline.write("cluster.py", CLUSTER)
+    address = offline.folder / "address"
+    with offline.running("cluster.py"):
+        wait_until(address.exists, "Dask's workers", 120)
+        yield {"DASK_ADDRESS": address.read_text()}
 
 
 @pytest.fixture(scope="module")
-def wrong(on_dask: Any) -> Any:
-    return on_dask("run_wrong")
+def ran(on_dask: Any, workers: dict[str, str]) -> Any:
+    return on_dask("run_all", **workers)
+
+
+@pytest.fixture(scope="module")
+def frames(ran: Any) -> Any:
+    return ran["frames"]
+
+
+@pytest.fixture(scope="module")
+def wrong(ran: Any) -> Any:
+    return ran["wrong"]
 
 
 def test_a_pipeline_with_frames_gives_on_dask_what_it_gives_elsewhere(frames: Any) -> None:
@@ -313,13 +347,15 @@ def test_only_the_columns_that_consumers_read_are_written(frames: Any) -> None:
     assert frames["columns"] == [["key", "value"]]
 
 
-def test_parts_of_results_and_batches_arrive_on_dask(on_dask: Any) -> None:
-    assert on_dask("run_parts") == [2 + 3, (2 + 1) + (4 + 1) + (6 + 1), 14, []]
+def test_parts_of_results_and_batches_arrive_on_dask(ran: Any) -> None:
+    assert ran["parts"] == [2 + 3, (2 + 1) + (4 + 1) + (6 + 1), 14, []]
 
 
-def test_cached_results_stand_for_runs_on_dask_in_a_later_process(on_dask: Any) -> None:
-    assert on_dask("run_caching") == [4, 1, 1]
-    assert on_dask("run_caching") == [4, 1, 1]
+def test_cached_results_stand_for_runs_on_dask_in_a_later_process(
+    on_dask: Any, ran: Any, workers: dict[str, str]
+) -> None:
+    assert ran["caching"] == [4, 1, 1]
+    assert on_dask("run_caching", **workers) == [4, 1, 1]
 
 
 def test_a_failing_task_on_dask_names_itself_and_keeps_its_error(wrong: Any) -> None:
