@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from glacier_prefect.credentials.base import required
+from glacier_prefect.credentials.base import check_installed, required
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,14 @@ class Kind:
     place: str
     slug: str
     extra: str | None = None
+
+    def check(self) -> None:
+        """Make sure that the class is installed, without importing it.
+
+        Raises:
+            NotAvailableError: It is not; says which extra to install.
+        """
+        check_installed(self.place.partition(":")[0], self.extra or "local")
 
     def load(self) -> Any:
         """Return the class.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from glacier_prefect.credentials.base import required
+from glacier_prefect.credentials.base import check_installed, required
 from glacier_prefect.errors import ConfigurationError
 
 PUSH = ":push"
@@ -53,6 +53,15 @@ class Pool:
     credentials: str | None = None
     secrets: Mapping[str, str] = field(default_factory=dict)
 
+    def check(self) -> None:
+        """Make sure that the integration is installed, without importing it.
+
+        Raises:
+            NotAvailableError: It is not; says which extra to install.
+        """
+        kind = TYPES[self.type]
+        check_installed(kind.worker.partition(":")[0], kind.extra or "local")
+
     def template(self) -> dict[str, Any]:
         """Return the base job template of the integration that is installed.
 
@@ -64,11 +73,8 @@ class Pool:
         worker = getattr(required(module, kind.extra or "local"), name)
         return copy.deepcopy(dict(worker.get_default_base_job_template()))
 
-    def changes(self, template: Mapping[str, Any]) -> dict[str, Any]:
+    def changes(self) -> dict[str, Any]:
         """Return what is other than in the template; lists as a whole.
-
-        Args:
-            template: From `template`.
 
         Raises:
             ConfigurationError: A push pool without credentials.
@@ -84,7 +90,8 @@ class Pool:
                 f'Hint: save a block of type {kind.credentials_slug!r} and write work_pool_credentials = "its-name".'
             )
         changed = {"variables": {"properties": {name: {"default": value} for name, value in defaults.items()}}}
-        return merge(changed if defaults else {}, kind.secrets(template, dict(self.secrets)) if self.secrets else {})
+        secrets = kind.secrets(self.template(), dict(self.secrets)) if self.secrets else {}
+        return merge(changed if defaults else {}, secrets)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ logged without its value. No SDK is imported before the first use.
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import ipaddress
 import json
 import logging
@@ -262,10 +262,23 @@ def required(module: str, extra: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not (module + ".").startswith(error.name + "."):
             raise
-        raise NotAvailableError(
-            f"{module} is not installed, which Glacier needs for {extra!r}.\n"
-            f"Hint: pip install 'glacier-prefect[{extra}]'"
-        ) from None
+        raise _missing(module, extra) from None
+
+
+def check_installed(module: str, extra: str) -> None:
+    """Make sure that a module of an extra is there, without importing it: those of the clouds take seconds.
+
+    Raises:
+        NotAvailableError: It is not installed; says which extra to install.
+    """
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        raise _missing(module, extra)
+
+
+def _missing(module: str, extra: str) -> NotAvailableError:
+    return NotAvailableError(
+        f"{module} is not installed, which Glacier needs for {extra!r}.\nHint: pip install 'glacier-prefect[{extra}]'"
+    )
 
 
 def is_local(url: str | None) -> bool:

@@ -259,7 +259,7 @@ class _Writes:
         return self._saved[reference]
 
     def _pool(self, wanted: Wanted) -> _Step:
-        template = wanted.once.get("base_job_template") or Pool(type=wanted.fields["type"]).template()
+        template = Pool(type=wanted.fields["type"]).template()
         changes = wanted.fields.get("base_job_template", {})
         body = {**wanted.fields, "name": wanted.name, "base_job_template": merge(template, changes)}
         key = quoted(wanted.name)

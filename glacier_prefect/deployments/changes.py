@@ -10,7 +10,7 @@ from glacier_prefect.deployments.actual import Actual, Existing
 from glacier_prefect.deployments.desired import Wanted
 from glacier_prefect.deployments.state import Owned, Record
 from glacier_prefect.errors import DeployRefused
-from glacier_prefect.pools import updated
+from glacier_prefect.pools import Pool, updated
 
 PRUNE_LIMIT = 5
 ORDER = ("block", "work_pool", "deployment")
@@ -165,7 +165,9 @@ def _differing(wanted: Wanted, existing: Existing, owned: Owned | None) -> dict[
             value = merged(old or {}, owned.fields.get(name, {}) if owned else {}, value)
         if name == "base_job_template":
             before = owned.fields.get(name, {}) if owned else {}
-            value = updated(old or {}, wanted.once.get(name, {}), before, value)
+            # importing what has the template takes a second or two, and it is for what is not set any more
+            template = Pool(type=wanted.fields["type"]).template() if before not in ({}, value) else {}
+            value = updated(old or {}, template, before, value)
         if value != old:
             found[name] = value
     return found

@@ -129,17 +129,16 @@ def _pool(target: Target, outputs: Mapping[str, Any]) -> Wanted:
     if type not in ("process", "kubernetes") and made:
         # Those of Prefect are in the job variables that Terraform gives; each run reads its own by its role
         pool = replace(pool, secrets={})
-    template = pool.template()
+    pool.check()
     fields = {
         "type": pool.type,
         "description": f"Made by Glacier for {target.project}, {target.env}.",
-        "base_job_template": pool.changes(template),
+        "base_job_template": pool.changes(),
     }
     return Wanted(
         kind="work_pool",
         name=made.get("name", target.pool_name),
         fields=json.loads(json.dumps(fields)),
-        once={"base_job_template": template},
     )
 
 
@@ -180,7 +179,7 @@ def _blocks(pipelines: Iterable[Pipeline], target: Target) -> Iterable[Wanted]:
                 "only small letters, digits and '-', and do not name the provider.\nHint: rename one."
             )
     for name, (_, block) in sorted(found.items()):
-        block.kind.load()  # says which extra is missing before anything is changed
+        block.kind.check()  # says which extra is missing before anything is changed
         fields = {"block_type": block.kind.slug, "data": block.document()}
         yield Wanted(
             kind="block", name=name, fields=fields, once={"class": block.kind.place, "extra": block.kind.extra}

@@ -41,9 +41,11 @@ for provider in (AWSProvider(region="r"), azure, GCPProvider(project_id="p")):
     write = lambda: sink.write(pl.DataFrame({"a": [1]}))
     block, pool, push = provider.storage_block, provider.work_pool().template, provider.work_pools[1]
     for use in (source.scan, source.exists, write, provider.credentials.used, provider.make_credentials_block, pool,
-                lambda: block("b"), lambda: provider.secret("db"), provider.work_pool(push).template):
+                lambda: block("b"), lambda: provider.secret("db"), provider.work_pool(push).template,
+                provider.work_pool().check, provider.storage("b").kind.check):
         refused(provider.name, use)
     refused("kubernetes", provider.work_pool("kubernetes").template)
+    refused("kubernetes", provider.work_pool("kubernetes").check)
 
 @task
 def load():

@@ -57,5 +57,5 @@ def test_each_provider_has_a_usual_work_pool_and_knows_its_types(name: str) -> N
 
 def test_a_pool_of_processes_needs_no_extra_and_gets_prefects_own_template() -> None:
     template = Pool().template()
-    assert Pool(secrets={"DB_PASSWORD": "x"}).changes(template) == {}
+    assert Pool(secrets={"DB_PASSWORD": "x"}).changes() == {}
     assert "working_dir" in template["variables"]["properties"]

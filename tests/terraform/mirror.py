@@ -4,8 +4,8 @@ It is made of the stand-ins in this folder and used again while they are unchang
 of real plugins instead, on a machine that can download them. There are two mirrors, of the oldest and of the newest
 version that `schemas` has of each provider: one major version each where it has two.
 
-A stand-in knows the types that this repository names anywhere, and no others unless asked for: each command of
-Terraform reads all that a provider has, which takes it longer than all that it does then.
+A stand-in knows the types that this repository names anywhere, and no others: each command of Terraform reads all that a
+provider has, which takes it longer than all that it does then.
 """
 
 from __future__ import annotations
@@ -89,17 +89,16 @@ def named_types() -> frozenset[str]:
     return frozenset(word for file in files for word in re.findall(rf"\b(?:{names})_\w+", file.read_text()))
 
 
-def install(cache: Path = CACHE, *, real: bool = REAL, every_type: bool = False) -> dict[str, Mirror]:
+def install(cache: Path = CACHE, *, real: bool = REAL) -> dict[str, Mirror]:
     """Make the mirrors, unless they are there; safe in several processes at once.
 
     Args:
         cache: Where they are made.
         real: Whether plugins are downloaded.
-        every_type: Whether stand-ins know all types.
     """
     cache = cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
-    types = None if every_type else named_types()
+    types = named_types()
     home = cache / ("real" if real else _stamp(types))
     with open(cache / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -125,10 +124,9 @@ def _whole(home: Path, make: Callable[[Path, Path], None]) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _stamp(types: Iterable[str] | None) -> str:
+def _stamp(types: Iterable[str]) -> str:
     """Return a name for all that the mirror of stand-ins depends on."""
-    named = None if types is None else sorted(types)
-    seed = f"{sys.executable} {sys.version_info[:2]} {_platform()} {REPOSITORY} {named}"
+    seed = f"{sys.executable} {sys.version_info[:2]} {_platform()} {REPOSITORY} {sorted(types)}"
     digest = hashlib.sha256(seed.encode())
     for file in (HERE / "mirror.py", *(HERE / "stand_ins").glob("*.py"), *SCHEMAS.glob("*/*/*.xz")):
         digest.update(hashlib.sha256(file.read_bytes()).digest() + str(file.relative_to(HERE)).encode())
@@ -140,7 +138,7 @@ def _platform() -> str:
     return f"{platform.system().lower()}_{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }"
 
 
-def _build(types: Container[str] | None, work: Path, home: Path) -> None:
+def _build(types: Container[str], work: Path, home: Path) -> None:
     """Write the stand-ins' mirror."""
     from tests.terraform.stand_ins.messages import schema_response
 
@@ -166,11 +164,9 @@ def _build(types: Container[str] | None, work: Path, home: Path) -> None:
     (work / "start").write_text(f'PYTHONPATH={shlex.quote(str(REPOSITORY))} exec {command} "$1"\n')
 
 
-def _with_types(schema: dict[str, Any], types: Container[str] | None) -> dict[str, Any]:
+def _with_types(schema: dict[str, Any], types: Container[str]) -> dict[str, Any]:
     return {
-        kind: {name: each for name, each in found.items() if name in types}
-        if types is not None and kind.endswith("_schemas")
-        else found
+        kind: {name: each for name, each in found.items() if name in types} if kind.endswith("_schemas") else found
         for kind, found in schema.items()
     }
 
