@@ -132,9 +132,23 @@ class Project:
         file.write_text(textwrap.dedent(text))
         return file
 
-    def run(self, *args: str, check: bool = True, **env: str | None) -> subprocess.CompletedProcess[str]:
-        """Run Python with these arguments to its end; a variable that is None is not set."""
-        result = self.forks.run(*args, cwd=self.folder, env=self._env(env), timeout=280)
+    def run(
+        self, *args: str, check: bool = True, forked: bool = True, **env: str | None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python with these arguments to its end; a variable that is None is not set.
+
+        Args:
+            args: The arguments.
+            check: Whether it has to end well.
+            forked: Whether Prefect is loaded when it begins; else it starts as users' processes do.
+            env: Variables.
+        """
+        how: dict[str, Any] = {"cwd": self.folder, "env": self._env(env), "timeout": 280}
+        if forked:
+            result = self.forks.run(*args, **how)
+        else:
+            words = [sys.executable, *args]
+            result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, **how)
         assert not check or result.returncode == 0, result.stdout + result.stderr
         return result
 

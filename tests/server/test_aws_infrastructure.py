@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from glacier_prefect.emulators import S3
-from tests.terraform.conftest import mirrors
-from tests.terraform.mirror import Mirror
+from tests.terraform.conftest import mirrors, terraforms
+from tests.terraform.plugins import Terraform
 
-__all__ = ["mirrors"]
+__all__ = ["mirrors", "terraforms"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH"),
@@ -76,7 +76,7 @@ print(type(block).__name__, block.bucket_name, block.read_path("by-the-block.par
 
 
 def test_the_root_its_outputs_the_blocks_and_the_pool_fit_together(
-    project: Any, api: Any, s3: S3, make_bucket: Callable[[Any], str], mirrors: dict[str, Mirror]
+    project: Any, api: Any, s3: S3, make_bucket: Callable[[Any], str], terraforms: dict[str, Terraform]
 ) -> None:
     bucket, folder = make_bucket(s3), project.folder
     project.write("glacier.toml", SETTINGS)
@@ -88,7 +88,7 @@ def test_the_root_its_outputs_the_blocks_and_the_pool_fit_together(
     keys = {"AWS_ACCESS_KEY_ID": s3.access_key_id, "AWS_SECRET_ACCESS_KEY": s3.secret_access_key}
     env = {
         "GLACIER_ENV": "prod",
-        "TF_CLI_CONFIG_FILE": str(mirrors["newer"].config),
+        **terraforms["newer"].environment(),
         "AWS_ENDPOINT_URL": s3.url,
         **keys,
     }
