@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import re
 import shutil
 import signal
 import time
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from glacier_prefect.emulators import S3
-from tests.action.world import World, world_of
+from tests.action.world import Counter, World, world_of
 from tests.server.conftest import api, s3, server
 from tests.terraform.conftest import mirrors, terraforms
 from tests.terraform.plugins import Terraform
@@ -25,55 +25,90 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH"),
 ]
 KILL_AFTER = 7  # seconds, as GitHub does; every other time at once, so that no more than a part is undone
-RANDOM = random.Random(7)
-MOMENTS = [(number, (number + RANDOM.random()) / 10) for number in range(10)]  # parts of a whole deploy
+LOCK = r"PUT \S*/terraform\.tfstate\.tflock"
+UNLOCK = LOCK.replace("PUT", "DELETE")
+# What a job has said and written when it is cancelled, in the order of a deploy
+MOMENTS = {
+    "installing": r"::group::Installing",
+    "Glacier starts": r"::group::glacier: deploy",
+    "it takes the lease": r"PUT \S*/deploy\.json",
+    "Terraform plans": LOCK,
+    "Terraform applies": rf"{UNLOCK}.*{LOCK}",
+    "Terraform has saved its state": r"PUT \S*/terraform\.tfstate\b(?!\.)",
+    "Terraform has ended": rf"{UNLOCK}.*{UNLOCK}",
+    "the first write to Prefect": r"POST /(block_documents|flows|deployments)/\n",
+    "an update in Prefect": r"PATCH /deployments/",
+    "the record, and deletions follow": r"PUT \S*/history/",
+}
+UNCHANGED = ("installing", "Glacier starts")  # then nothing has begun
+# Then the next job is not cancelled. After the others it is, later than they were, so that it has to go on from there.
+FINISHED = (
+    "Terraform applies",
+    "Terraform has ended",
+    "an update in Prefect",
+    "the record, and deletions follow",
+)
+
+
+@pytest.fixture(scope="module")
+def store(s3: S3) -> Iterator[Counter]:
+    """AWS with its writes kept."""
+    with Counter(s3.url) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def world(
-    tmp_path_factory: pytest.TempPathFactory, api: Any, server: str, s3: S3, terraforms: dict[str, Terraform]
+    tmp_path_factory: pytest.TempPathFactory,
+    api: Any,
+    server: str,
+    s3: S3,
+    terraforms: dict[str, Terraform],
+    store: Counter,
 ) -> Iterator[World]:
     with world_of("actstop", tmp_path_factory, api, server, s3, terraforms["newer"]) as made:
+        made.env["AWS_ENDPOINT_URL"] = store.url
         yield made
 
 
-@pytest.mark.parametrize("moment", MOMENTS, ids=[f"at {100 * part:.0f} %" for _, part in MOMENTS])
-def test_a_job_that_is_cancelled_leaves_all_to_the_next(world: World, moment: tuple[int, float]) -> None:
-    number, part = moment
-    if not world.prefect():
-        for text in ("first", "second"):  # the first makes the infrastructure, too, and takes longer
-            world.flow("kept", text)
-            world.commit(text)
-            began = time.monotonic()
-            code, said = world.direct("push").ended()
-            assert code == 0, said
-            world.took = time.monotonic() - began
-            world.clear()
-    # something is created, something changed, something deleted
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_job_that_is_cancelled_leaves_all_to_the_next(world: World, store: Counter, moment: str) -> None:
+    number = list(MOMENTS).index(moment)
+    before = world.prefect(), world.objects()
+    # something is created, something changed, something deleted, with a bucket for each
     for old in (world.work / "flows").glob("only_*.py"):
         old.unlink()
-    world.flow(f"only_{number}", "new")
+    world.flow(f"only_{number}", "new", bucket=f"only-{number}")
     world.flow("kept", f"version {number}")
-    world.commit(f"{number}")
+    world.commit(moment)
 
-    step = world.direct("push")
-    time.sleep(part * world.took)
+    store.writes.clear()
+    step = world.direct("push", allow_data_loss="true")
+
+    def reached() -> bool:
+        done = "\n".join([step.said(), *store.writes, *world.counter.writes, ""])
+        return re.search(MOMENTS[moment], done, re.DOTALL) is not None
+
+    while step.process.poll() is None and not reached():
+        time.sleep(0.01)
+    assert step.process.poll() is None, step.said()
+    step.process.send_signal(signal.SIGINT)
+    end = time.monotonic() + (KILL_AFTER if number % 2 else 0.3)
+    while time.monotonic() < end and step.process.poll() is None:
+        time.sleep(0.05)
     if step.process.poll() is None:
-        step.process.send_signal(signal.SIGINT)
-        end = time.monotonic() + (KILL_AFTER if number % 2 else 0.3)
-        while time.monotonic() < end and step.process.poll() is None:
-            time.sleep(0.05)
-        if step.process.poll() is None:
-            step.kill()
-        else:
-            code, said = step.ended()
-            assert "Traceback" not in said, said
-            assert code == 0 or step.outputs()["failure-reason"] == "cancelled", said
+        step.kill()
     else:
-        step.ended()
+        code, said = step.ended()
+        assert "Traceback" not in said, said
+        assert code == 0 or step.outputs()["failure-reason"] == "cancelled", said
     world.clear()
+    if moment in UNCHANGED:
+        assert (world.prefect(), world.objects()) == before
+    if moment not in FINISHED:
+        return
 
-    code, said = world.direct("push").ended()
+    code, said = world.direct("push", allow_data_loss="true").ended()
     assert code == 0, said
     assert world.descriptions() == {"flows/kept.py": f"version {number}", f"flows/only_{number}.py": "new"}
     kinds = [each["entrypoint"] for each in world.prefect() if "entrypoint" in each]
@@ -82,5 +117,4 @@ def test_a_job_that_is_cancelled_leaves_all_to_the_next(world: World, moment: tu
     assert not [key for key in objects if key.endswith(".tflock")]
     numbers = sorted(int(key.rpartition("/")[2][:-5]) for key in objects if "/history/" in key)
     assert numbers == [*range(1, len(numbers) + 1)]
-    world.counter.writes.clear()
     world.clear()

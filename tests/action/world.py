@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ from glacier_prefect import pipeline, task
 from glacier_prefect.providers import Provider
 
 provider = Provider.from_env()
-out = provider.bucket_sink(bucket="lake", path="FLOW/rows.parquet")
+out = provider.bucket_sink(bucket="BUCKET", path="FLOW/rows.parquet")
 
 @task
 def rows(count):
@@ -88,12 +89,18 @@ READS = ("/filter", "/count", "/paginate")
 
 
 class Counter(Served, Server):
-    """Stands before a Prefect server, and keeps its writes."""
+    """Stands before a Prefect server or another one, and keeps its writes.
 
-    def __init__(self, behind: int) -> None:
-        super().__init__(0, behind, _Counted)
+    Args:
+        url: Of what is behind.
+    """
+
+    def __init__(self, url: str) -> None:
+        behind = urllib.parse.urlsplit(url)
+        assert behind.port is not None
+        super().__init__(0, behind.port, _Counted)
         self.writes: list[str] = []
-        self.url = f"http://127.0.0.1:{self.server_port}/api"
+        self.url = f"http://127.0.0.1:{self.server_port}{behind.path}"
 
 
 class _Counted(Forwarder):
@@ -114,7 +121,7 @@ class Direct:
         folder: Its machine's folder.
     """
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     folder: Path
 
     def outputs(self) -> dict[str, str]:
@@ -128,17 +135,20 @@ class Direct:
             found[name] = "\n".join(value)
         return found
 
+    def said(self) -> str:
+        """Return what it has said so far."""
+        return (self.folder / "log").read_text(errors="replace")
+
     def ended(self) -> tuple[int, str]:
         """Wait for its end; its exit code and what it said."""
-        said, _ = self.process.communicate(timeout=600)
-        return self.process.returncode, said
+        return self.process.wait(600), self.said()
 
     def kill(self) -> None:
         """Kill it and all that it started, as GitHub does at last."""
         for each in [*reversed(_children(self.process.pid)), self.process.pid]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
-        self.process.communicate(timeout=60)
+        self.process.wait(60)
 
 
 class World:
@@ -178,7 +188,6 @@ class World:
         }
         self._act: Act | None = None
         self._machines = 0
-        self.took = 0.0  # seconds of a whole deploy
         subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", self.origin], check=True)
         subprocess.run(["git", "clone", "--quiet", self.origin, self.work], check=True, capture_output=True)
         self.git("config", "user.name", "Test")
@@ -200,10 +209,11 @@ class World:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
-    def flow(self, name: str, version: str, parameter: str = "x") -> str:
+    def flow(self, name: str, version: str, parameter: str = "x", bucket: str = "lake") -> str:
         """Write a pipeline; returns the name of its deployment."""
         full = f"{self.name}-{name}"
         text = FLOW.replace("FLOW", full).replace("VERSION", version).replace("PARAMETER", parameter)
+        text = text.replace("BUCKET", bucket)
         self.write(f"flows/{name}.py", text)
         return f"{full}/prod"
 
@@ -261,16 +271,16 @@ class World:
             "RUNNER_TEMP": str(machine / "temp"),
         }
         self.counter.writes.clear()
-        process = subprocess.Popen(
-            [sys.executable, str(REPOSITORY / "action")],
-            cwd=clone,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        with (machine / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, str(REPOSITORY / "action")],
+                cwd=clone,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         return Direct(process=process, folder=machine)
 
     def clear(self) -> None:
@@ -317,7 +327,7 @@ def world_of(
     name: str, folders: pytest.TempPathFactory, api: Any, server: str, s3: S3, terraform: Terraform
 ) -> Iterator[World]:
     """Yield a repository of that name, which no other on the server begins with."""
-    with running() as github, Counter(int(server.split(":")[2].split("/")[0])) as counter:
+    with running() as github, Counter(server) as counter:
         github.tokens = {PLANTED["token"]: Token()}
         yield World(folders.mktemp(name), name, api, s3, terraform, counter, github)
 
