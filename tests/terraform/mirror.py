@@ -4,8 +4,8 @@ It is made of the stand-ins in this folder and used again while they are unchang
 of real plugins instead, on a machine that can download them. There are two mirrors, of the oldest and of the newest
 version that `schemas` has of each provider: one major version each where it has two.
 
-A stand-in knows the types that this repository names anywhere, and no others: each command of Terraform reads all that a
-provider has, which takes it longer than all that it does then.
+A stand-in knows the types that this repository names anywhere, and no others: each command of Terraform reads all that
+a provider has, which takes it longer than all that it does then.
 """
 
 from __future__ import annotations
