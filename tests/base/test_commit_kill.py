@@ -42,17 +42,17 @@ def is_one_version(frame: pl.DataFrame) -> bool:
 
 
 class Reader(threading.Thread):
-    """Reads in a loop and notes each result that is not one whole version, and each error."""
+    """Reads in a loop, with pauses, and notes each result that is not one whole version, and each error."""
 
-    def __init__(self, read: Callable[[], pl.DataFrame]) -> None:
+    def __init__(self, read: Callable[[], pl.DataFrame], pause: float = 0.0) -> None:
         super().__init__(daemon=True)
-        self.read = read
+        self.read, self.pause = read, pause
         self.seen: set[int] = set()
         self.wrong: list[str] = []
         self.stopped = threading.Event()
 
     def run(self) -> None:
-        while not self.stopped.is_set():
+        while not self.stopped.wait(self.pause):
             try:
                 frame = self.read()
             except BaseException as error:  # a Polars panic is not an Exception

@@ -22,7 +22,8 @@ from tests.clouds.provided import variables
 from tests.writers import Writer, writers
 
 Cloud = S3 | Azure | GCS
-KILLS = 10
+KILLS = 6
+PAUSE = 0.05  # between two reads, in which the emulator and the writer get on
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +69,7 @@ def test_readers_see_whole_versions_while_writers_are_killed_at_random_moments(
         assert source.size() > 0
         return steadily(source.scan().filter(pl.col("key") >= 0), lambda frame: frame.collect())
 
-    readers = [Reader(computed), Reader(exists_then_part)]
+    readers = [Reader(read, PAUSE) for read in (computed, exists_then_part)]
     for reader in readers:
         reader.start()
     killed, deadline = 0, time.monotonic() + 90
