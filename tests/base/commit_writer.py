@@ -1,6 +1,6 @@
-"""Writes versions of one dataset until it is killed; `test_commit_kill` starts it.
+"""Writes versions of one dataset until it is killed; `test_commit_kill` starts it by `tests.writers`.
 
-Arguments: folder of the buckets, kind of sink, number of versions (0: until killed), name of a call to die in and when.
+Words: folder of the buckets, kind of sink, number of versions (0: until killed), name of a call to die in and when.
 Each row carries the version that it is of and how many rows that has, so that a reader recognises a mix.
 """
 
@@ -11,7 +11,7 @@ import os
 import random
 import shutil
 import signal
-import sys
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -66,16 +66,15 @@ def die_at(step: int) -> None:
         counted(module, name)
 
 
-if __name__ == "__main__":
-    base, kind, versions, step = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+def main(ready: Callable[[], object], base: str, kind: str, versions: str, step: str) -> None:
     datasets.GRACE_SECONDS = 0.0  # the hardest for readers: a version goes as soon as it is replaced
     sink, done = make_sink(base, kind), 0
-    print("ready", flush=True)
-    if step:
-        die_at(step)
+    ready()
+    if int(step):
+        die_at(int(step))
     with entered(context(base)) if kind == "once" else contextlib.nullcontext():
-        while not versions or done < versions:
+        while not int(versions) or done < int(versions):
             twin = sink.write(make_version(random.getrandbits(40), random.randrange(1, 60_000)))
-            if not step:  # reading leaves snapshots behind, and has steps of its own
+            if not int(step):  # reading leaves snapshots behind, and has steps of its own
                 twin.scan().select(pl.len()).collect()
             done += 1

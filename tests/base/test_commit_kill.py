@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import random
 import re
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -20,17 +18,21 @@ from glacier_prefect.providers import LocalProvider
 from glacier_prefect.run_context import entered
 from glacier_prefect.sources import snapshots
 from tests.base.commit_writer import context, make_sink, make_version
+from tests.writers import Writer, writers
 
 KINDS = ["single", "partitioned"]
-WRITER = Path(__file__).with_name("commit_writer.py")
+Write = Callable[..., Writer]
 
 
-def write(base: Path, kind: str, versions: int = 0, step: int = 0) -> subprocess.Popen[str]:
-    command = [sys.executable, WRITER, base, kind, str(versions), str(step)]
-    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert writer.stdout is not None
-    assert writer.stdout.readline() == "ready\n"
-    return writer
+@pytest.fixture(scope="module")
+def write() -> Iterator[Write]:
+    """Starts a writer."""
+    with writers("tests.base.commit_writer") as start:
+
+        def write(base: Path, kind: str, versions: int = 0, step: int = 0) -> Writer:
+            return start(base, kind, versions, step)
+
+        yield write
 
 
 def is_one_version(frame: pl.DataFrame) -> bool:
@@ -40,17 +42,17 @@ def is_one_version(frame: pl.DataFrame) -> bool:
 
 
 class Reader(threading.Thread):
-    """Reads in a loop and notes each result that is not one whole version, and each error."""
+    """Reads in a loop, with pauses, and notes each result that is not one whole version, and each error."""
 
-    def __init__(self, read: Callable[[], pl.DataFrame]) -> None:
+    def __init__(self, read: Callable[[], pl.DataFrame], pause: float = 0.0) -> None:
         super().__init__(daemon=True)
-        self.read = read
+        self.read, self.pause = read, pause
         self.seen: set[int] = set()
         self.wrong: list[str] = []
         self.stopped = threading.Event()
 
     def run(self) -> None:
-        while not self.stopped.is_set():
+        while not self.stopped.wait(self.pause):
             try:
                 frame = self.read()
             except BaseException as error:  # a Polars panic is not an Exception
@@ -111,7 +113,9 @@ def check_nothing_left(base: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.slow
-def test_readers_see_whole_versions_while_writers_are_killed_at_random_moments(tmp_path: Path, kind: str) -> None:
+def test_readers_see_whole_versions_while_writers_are_killed_at_random_moments(
+    tmp_path: Path, kind: str, write: Write
+) -> None:
     make_sink(str(tmp_path), kind).write(make_version(0, 100))
     running = readers(tmp_path, kind)
     for reader in running:
@@ -121,49 +125,44 @@ def test_readers_see_whole_versions_while_writers_are_killed_at_random_moments(t
         writer = write(tmp_path, kind)
         time.sleep(random.uniform(0.0, 0.4))
         writer.kill()
-        assert writer.wait() == -9
         killed += 1
-        assert writer.stdout is not None
-        writer.stdout.close()
     for reader in running:
         reader.stop()
     assert [wrong for reader in running for wrong in reader.wrong] == []
     assert all(len(reader.seen) > 10 for reader in running)  # and they did see how versions came and went
-    last = write(tmp_path, kind, versions=1)
-    last.communicate(timeout=60)
-    assert last.returncode == 0
+    assert write(tmp_path, kind, versions=1).wait() == 0
     check_nothing_left(tmp_path, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.slow
-def test_a_writer_that_dies_before_any_one_of_its_steps_leaves_a_whole_version(tmp_path: Path, kind: str) -> None:
+def test_a_writer_that_dies_before_any_one_of_its_steps_leaves_a_whole_version(
+    tmp_path: Path, kind: str, write: Write
+) -> None:
     make_sink(str(tmp_path), kind).write(make_version(0, 100))
     source = make_sink(str(tmp_path), kind).twin()
     step, ended = 0, False
     while not ended:
         step += 1
-        writer = write(tmp_path, kind, versions=1, step=step)
-        writer.communicate(timeout=60)
-        ended = writer.returncode == 0  # it has fewer steps
-        assert ended or writer.returncode == -9
+        returncode = write(tmp_path, kind, versions=1, step=step).wait()
+        ended = returncode == 0  # it has fewer steps
+        assert ended or returncode == -9
         assert is_one_version(source.scan().collect())
     assert step > (8 if kind == "single" else 12)
-    last = write(tmp_path, kind, versions=1)
-    last.communicate(timeout=60)
+    assert write(tmp_path, kind, versions=1).wait() == 0
     check_nothing_left(tmp_path, kind)
 
 
 @pytest.mark.slow
-def test_a_run_whose_writer_dies_anywhere_can_write_again_where_data_of_others_is_refused(tmp_path: Path) -> None:
+def test_a_run_whose_writer_dies_anywhere_can_write_again_where_data_of_others_is_refused(
+    tmp_path: Path, write: Write
+) -> None:
     target = tmp_path / "b/daily.parquet"
     sink = make_sink(str(tmp_path), "once")
     step, returncode = 0, -9
     while returncode == -9:
         step += 1
-        writer = write(tmp_path, "once", versions=1, step=step)
-        writer.communicate(timeout=60)
-        returncode = writer.returncode
+        returncode = write(tmp_path, "once", versions=1, step=step).wait()
         assert returncode in (0, -9)
         for retry in range(2):
             with entered(context(str(tmp_path))):

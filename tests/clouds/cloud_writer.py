@@ -1,6 +1,6 @@
-"""Writes versions of one dataset to a store until it is killed; `test_cloud_commit` starts it.
+"""Writes versions of one dataset to a store until it is killed; `test_cloud_commit` starts it by `tests.writers`.
 
-Arguments: name of the emulator, its bucket, kind of sink, number of versions (0: until killed). Each row carries the
+Words: name of the emulator, its bucket, kind of sink, number of versions (0: until killed). Each row carries the
 version that it is of and how many rows that has, so that a reader recognises a mix.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-import sys
 import time
+from collections.abc import Callable
 
 import polars as pl
 
@@ -29,14 +29,13 @@ def make_sink(cloud: str, bucket: str, kind: str) -> Sink:
     )
 
 
-if __name__ == "__main__":
-    cloud, bucket, kind, versions = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+def main(ready: Callable[[], object], cloud: str, bucket: str, kind: str, versions: str) -> None:
     datasets.GRACE_SECONDS = 5.0  # what a reader that has just begun may still need
     sink, done = make_sink(cloud, bucket, kind), 0
     with entered(context("unused")) if kind == "once" else contextlib.nullcontext():
-        sink.twin().exists()  # all is imported, and logged in
-        print("ready", flush=True)
-        while not versions or done < versions:
+        sink.twin().exists()  # it is logged in
+        ready()
+        while not int(versions) or done < int(versions):
             sink.write(make_version(random.getrandbits(40), random.randrange(1, 60_000)))
             done += 1
             if kind != "partitioned":  # a query over it is computed again only a few times

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import obstore
 import polars as pl
@@ -22,9 +19,11 @@ from tests.base.commit_writer import context, make_version
 from tests.base.test_commit_kill import Reader, is_one_version
 from tests.clouds.cloud_writer import make_sink
 from tests.clouds.provided import variables
+from tests.writers import Writer, writers
 
 Cloud = S3 | Azure | GCS
-KILLS = 10
+KILLS = 6
+PAUSE = 0.05  # between two reads, in which the emulator and the writer get on
 
 
 @pytest.fixture(autouse=True)
@@ -33,20 +32,20 @@ def environment(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def write(cloud: Cloud, bucket: str, kind: str, versions: int = 0) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.clouds.cloud_writer", cloud.name, bucket, kind, str(versions)]
-    root = Path(__file__).parents[2]
-    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, env={**os.environ})
-    assert writer.stdout is not None
-    assert writer.stdout.readline() == "ready\n"
-    return writer
+@pytest.fixture(scope="module")
+def start() -> Iterator[Callable[..., Writer]]:
+    with writers("tests.clouds.cloud_writer") as start:
+        yield start
 
 
-def kill(writer: subprocess.Popen[str]) -> None:
-    writer.kill()
-    assert writer.wait() == -9
-    assert writer.stdout is not None
-    writer.stdout.close()
+@pytest.fixture
+def write(cloud: Cloud, bucket: str, start: Callable[..., Writer]) -> Callable[..., Writer]:
+    """Starts a writer."""
+
+    def write(kind: str, versions: int = 0) -> Writer:
+        return start(cloud.name, bucket, kind, versions, env=variables(cloud))
+
+    return write
 
 
 def names(cloud: Cloud, bucket: str) -> list[str]:
@@ -56,7 +55,7 @@ def names(cloud: Cloud, bucket: str) -> list[str]:
 @pytest.mark.parametrize("kind", ["single", "checked", "partitioned"])
 @pytest.mark.slow
 def test_readers_see_whole_versions_while_writers_are_killed_at_random_moments(
-    cloud: Cloud, bucket: str, kind: str
+    cloud: Cloud, bucket: str, kind: str, write: Callable[..., Writer]
 ) -> None:
     sink = make_sink(cloud.name, bucket, kind)
     sink.write(make_version(0, 100))
@@ -70,14 +69,14 @@ def test_readers_see_whole_versions_while_writers_are_killed_at_random_moments(
         assert source.size() > 0
         return steadily(source.scan().filter(pl.col("key") >= 0), lambda frame: frame.collect())
 
-    readers = [Reader(computed), Reader(exists_then_part)]
+    readers = [Reader(read, PAUSE) for read in (computed, exists_then_part)]
     for reader in readers:
         reader.start()
     killed, deadline = 0, time.monotonic() + 90
     while killed < KILLS or (any(len(reader.seen) <= 5 for reader in readers) and time.monotonic() < deadline):
-        writer = write(cloud, bucket, kind)
+        writer = write(kind)
         time.sleep(random.uniform(0.0, 0.6))
-        kill(writer)
+        writer.kill()
         killed += 1
     for reader in readers:
         reader.stop()
@@ -86,13 +85,13 @@ def test_readers_see_whole_versions_while_writers_are_killed_at_random_moments(
 
 
 def test_a_run_whose_writer_was_killed_can_write_again_where_data_of_others_is_refused(
-    cloud: Cloud, bucket: str
+    cloud: Cloud, bucket: str, write: Callable[..., Writer]
 ) -> None:
     sink = make_sink(cloud.name, bucket, "once")
     for wait in (0.0, 0.02, 0.05, 0.1):
-        writer = write(cloud, bucket, "once")
+        writer = write("once")
         time.sleep(wait)
-        kill(writer)
+        writer.kill()
         for retry in (1, 2):
             with entered(context("unused")):
                 sink.write(make_version(retry, 10))
@@ -105,12 +104,10 @@ def test_a_run_whose_writer_was_killed_can_write_again_where_data_of_others_is_r
 
 
 def test_two_processes_that_write_one_dataset_both_publish(
-    cloud: Cloud, bucket: str, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud, bucket: str, write: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writers = [write(cloud, bucket, "partitioned", versions=5) for _ in range(2)]
-    for writer in writers:
-        writer.communicate(timeout=60)
-        assert writer.returncode == 0
+    started = [write("partitioned", versions=5) for _ in range(2)]
+    assert [writer.wait() for writer in started] == [0, 0]
     sink = make_sink(cloud.name, bucket, "partitioned")
     assert is_one_version(sink.twin().scan().collect())
     monkeypatch.setattr(datasets, "GRACE_SECONDS", -1.0)
