@@ -53,7 +53,7 @@ class Glacier:
     """A project of its own, and the command line in it, which says how often it wrote to Prefect."""
 
     def __init__(self, project: Any, name: str, code: str = "local", terraform: str = "terraform") -> None:
-        self.name, self.env = name, project.env
+        self.name, self.env, self.forks = name, project.env, project.forks
         self.folder: Path = project.folder / name
         self.write(
             "glacier.toml",
@@ -76,15 +76,8 @@ class Glacier:
 
     def run(self, *words: str, code: int = 0) -> tuple[str, list[str]]:
         """Run a command; returns what it said and its writes."""
-        done = subprocess.run(
-            [sys.executable, str(self.folder.parent / "counted.py"), *words],
-            cwd=self.folder,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        counted = str(self.folder.parent / "counted.py")
+        done = self.forks.run(counted, *words, cwd=self.folder, env=self.env, timeout=120)
         said, _, writes = done.stderr.partition("WRITES")
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in said, said
