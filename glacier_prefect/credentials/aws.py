@@ -22,6 +22,7 @@ _WORKLOAD = {
     "container-role": "role of the task (ECS)",
     "iam-role": "role of the instance (EC2)",
 }
+_OF_A_TASK = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 _NOT_OF_A_PROFILE = ("env", "container-role", "iam-role")
 
 
@@ -164,13 +165,17 @@ class AWSCredentials(Credentials):
         )
 
     def _workload(self) -> Iterator[Found | None]:
-        # without AWS_PROFILE: the profile may exist elsewhere only, and is not asked here
-        resolver = self._resolver(session_vars={"profile": (None, None, None, None)})
-        if os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
-            yield self._loaded(resolver, "assume-role-with-web-identity")
-        yield self._loaded(resolver, "container-role")  # None unless its variables are there
-        if os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or (not self._is_emulator and "Amazon EC2" in vendor()):
-            yield self._loaded(resolver, "iam-role")
+        found = {
+            "assume-role-with-web-identity": bool(os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")),
+            "container-role": any(name in os.environ for name in _OF_A_TASK),
+            "iam-role": bool(os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT"))
+            or (not self._is_emulator and "Amazon EC2" in vendor()),
+        }
+        if any(found.values()):  # else the import of what asks for them, a quarter of a second, is for nothing
+            # without AWS_PROFILE: the profile may exist elsewhere only, and is not asked here
+            resolver = self._resolver(session_vars={"profile": (None, None, None, None)})
+            for method in (each for each, may_be in found.items() if may_be):
+                yield self._loaded(resolver, method)
 
     def _profile(self) -> Iterator[Found | None]:
         if name := self.profile or os.environ.get("AWS_PROFILE"):

@@ -183,6 +183,7 @@ class World:
             "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
+            "GOGC": os.environ["GOGC"],  # as in tests/conftest.py
             "GITHUB_API_URL": github.url,
             "GITHUB_REPOSITORY": github.repository,
         }
