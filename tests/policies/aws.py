@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
@@ -36,9 +37,14 @@ def allows(document: Mapping[str, Any], action: str, resource: str, **context: s
 
 def matches(pattern: str, text: str) -> bool:
     """Whether a text fits a pattern with `*`, `?`, and `${*}` for what is none."""
+    return _regex(pattern).fullmatch(text) is not None
+
+
+@cache
+def _regex(pattern: str) -> re.Pattern[str]:
     parts = re.split(r"(\$\{[*?$]\}|[*?])", pattern)
     regex = "".join({"*": ".*", "?": "."}.get(each) or re.escape(LITERAL.get(each, each)) for each in parts)
-    return re.fullmatch(regex, text, re.DOTALL) is not None
+    return re.compile(regex, re.DOTALL)
 
 
 def _concerns(statement: Mapping[str, Any], action: str, resource: str, context: Mapping[str, str]) -> bool:
