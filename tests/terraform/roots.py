@@ -77,7 +77,6 @@ def copy():
 """
 HERE = 'provider.bucket_sink(bucket="copies", path="totals.parquet")'
 ELSEWHERE = 'Provider.from_env("dr").bucket_sink(bucket="copies", path="totals.parquet")'
-CLOUDS = ("aws", "azure", "gcp", "aws+azure")
 
 
 def toml(name: str, environment: str, more: str = "") -> str:
