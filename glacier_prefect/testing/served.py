@@ -20,7 +20,7 @@ from typing import Any
 
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 FLOWS = """
-import os, signal
+import contextlib, os, signal
 from pathlib import Path
 from glacier_prefect import pipeline, run_context, task
 from glacier_prefect.executors import RemoteExecutor
@@ -73,9 +73,14 @@ if isinstance(bodies.brief.executor, RemoteExecutor):
 
     kind.submit = submit_and_die
 
+def direct():
+    with contextlib.suppress(Exception):  # the run says it too
+        third_time.run()
+    interrupted.run()
+
 if __name__ == "__main__":
     import prefect
-    served = (cancelled, terminated, killed, killed_between, third_time)
+    served = (cancelled, terminated, killed, killed_between)
     prefect.serve(*(each.flow.to_deployment("contract") for each in served))
 """
 
@@ -161,24 +166,29 @@ def run_and_interfere(bodies: Bodies, prefect_api_url: str, folder: Path, *, out
         return any(log["task_run_id"] is None and "Finished in" in log["message"] for log in logs)
 
     env = {**os.environ, **bodies.env, "PREFECT_API_URL": prefect_api_url, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
-    names = ("cancelled", "terminated", "killed", "third_time", *(("killed_between",) if outlives else ()))
+    names = ("cancelled", "terminated", "killed", *(("killed_between",) if outlives else ()))
     with _process(folder, env, "flows.py") as said:
         # The body of "killed" is brief, so it begins when there is time for it.
         runs = {name: server.start(f"{prefix}-{name.replace('_', '-')}") for name in names if name != "killed"}
-        with _process(folder, env, "-c", "import flows; flows.interrupted.run()") as direct:
-            going("interrupted")
-            direct.process.send_signal(signal.SIGINT)
+        with _process(folder, env, "-c", "import flows; flows.direct()") as direct:
+            going("cancelled")
+            with contextlib.suppress(AssertionError):
+                eventually(lambda: server.seen(runs["cancelled"]), "what the body does", 60)
+            meanwhile = server.seen(runs["cancelled"])
+            server.set_state(runs["cancelled"], "CANCELLING", "Cancelling")
+            going("terminated")
+            os.kill(pid(runs["terminated"]), signal.SIGTERM)
             try:
+                going("interrupted")
+                direct.process.send_signal(signal.SIGINT)
                 direct.process.wait(120)
+            except AssertionError as error:
+                raise AssertionError(f"{error}\n{direct.read()}") from None
             except subprocess.TimeoutExpired:
                 raise AssertionError(f"it goes on after Ctrl-C\n{direct.read()}") from None
-        going("cancelled")
-        with contextlib.suppress(AssertionError):
-            eventually(lambda: server.seen(runs["cancelled"]), "what the body does", 60)
-        meanwhile = server.seen(runs["cancelled"])
-        server.set_state(runs["cancelled"], "CANCELLING", "Cancelling")
-        going("terminated")
-        os.kill(pid(runs["terminated"]), signal.SIGTERM)
+        third = server.one("flow_runs", flows={"name": {"any_": [f"{prefix}-third-time"]}})
+        assert third is not None
+        runs["third_time"] = str(third["id"])
         runs["killed"] = server.start(f"{prefix}-killed")
         eventually(lambda: bodies.begun("killed") and bodies.going("killed"), "the body of killed")
         os.kill(pid(runs["killed"]), signal.SIGKILL)

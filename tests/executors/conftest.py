@@ -37,10 +37,13 @@ def workspace(databricks: Databricks, monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 @pytest.fixture(scope="module")
 def brief_java() -> Iterator[None]:
-    """Have no JVM optimize what it runs once: that is half of what it does in its first seconds."""
+    """Have each JVM start fast, and not optimize what it runs once."""
+    from tests.executors import spark_servers  # which takes a while
+
+    options = spark_servers.brief_options()
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("SPARK_SUBMIT_OPTS", "SPARK_DAEMON_JAVA_OPTS"):
-            patch.setenv(variable, "-XX:TieredStopAtLevel=1")
+            patch.setenv(variable, options)
         yield
 
 
@@ -55,7 +58,7 @@ def connect_server(
     brief_java: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Callable[[], None]]]:
     """The same, and what ends it."""
-    from tests.executors import spark_servers  # which takes a while
+    from tests.executors import spark_servers
 
     with spark_servers.connect(tmp_path_factory.mktemp("connect")) as started:
         yield started

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,6 +21,36 @@ from glacier_prefect.executors import spark_session
 from tests.server.conftest import eventually
 
 HOME = Path(pyspark.__file__).parent
+CACHE = Path(__file__).parents[2] / ".cache"
+BRIEF = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # optimizing what runs once is half of a JVM's first seconds
+WARM_UP = """
+from pyspark.sql import SparkSession
+
+def same(batches):
+    yield from batches
+
+SparkSession.builder.getOrCreate().range(1).mapInArrow(same, "id long").collect()
+"""
+
+
+def brief_options() -> str:
+    """Return the options of a JVM of Spark that runs for a short time.
+
+    It takes its classes from an archive, which is made if it is not there: that is more than half of its start.
+    """
+    archive = CACHE / f"spark-{pyspark.__version__}-{(HOME / 'jars').stat().st_mtime_ns}.jsa"  # of these very files
+    CACHE.mkdir(exist_ok=True)
+    with open(CACHE / "spark.lock", "w") as lock, tempfile.TemporaryDirectory() as folder:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not archive.exists():
+            script, draft = Path(folder, "warm_up.py"), archive.with_suffix(".part")
+            script.write_text(WARM_UP)
+            options = f"{BRIEF} -XX:ArchiveClassesAtExit={draft}"
+            words = ["--master", "local[1]", "--conf", "spark.ui.enabled=false", script]
+            env = {**os.environ, "SPARK_SUBMIT_OPTS": options, "PYSPARK_PYTHON": sys.executable}
+            subprocess.run([HOME / "bin" / "spark-submit", *words], env=env, check=True, capture_output=True)
+            draft.rename(archive)
+    return f"{BRIEF} -XX:SharedArchiveFile={archive}"
 
 
 def free_port() -> int:

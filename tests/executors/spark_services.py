@@ -111,6 +111,7 @@ class Services:
         (site / "sitecustomize.py").write_text("import polars; polars.Config.set_default_credential_provider(None)")
         env["PYTHONPATH"] = str(site)
         env |= {"PYSPARK_SUBMIT_ARGS": submit, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+        env["SPARK_SUBMIT_OPTS"] = os.environ.get("SPARK_SUBMIT_OPTS", "")
         with open(folder / "log", "wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-P", str(code), *arguments],

@@ -35,7 +35,7 @@ ORDERS = {
     "cents": [100, 250, 1000],
     "ordered_at": [datetime(2026, 1, day) for day in (1, 2, 3)],
 }
-SLOW = "{{ config(materialized='table') }} select count(*) as n from range(400000000000) as t(i) where i % 7 = 3"
+SLOW = "{{ config(materialized='table') }} select sleep_ms(100000) as n"  # which can be cancelled, and costs nothing
 
 
 @pytest.fixture(autouse=True)

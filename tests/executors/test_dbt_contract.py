@@ -23,7 +23,7 @@ MODELS = {
     "frames": {"made.sql": TABLE + "select *, 2 * number as doubled from {{ source('glacier', 'frame') }}"},
     "same": {"made.sql": TABLE + "select * from {{ source('glacier', 'frame') }}"},
     "failing": {"deep_inside.sql": TABLE + "select error('broken on purpose') as a"},
-    "slow": {"made.sql": TABLE + "select count(*) as n from range(400000000000) as t(i) where i % 7 = 3"},
+    "slow": {"made.sql": TABLE + "select sleep_ms(100000) as n"},
     "brief": {
         "made.py": "import pathlib, time, uuid\n\ndef model(dbt, session):\n"
         "    pathlib.Path(f'MARKS/killed-{uuid.uuid4()}.csv').touch()\n"

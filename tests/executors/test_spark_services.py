@@ -29,7 +29,7 @@ from tests.executors.spark_services import CUT, Services
 from tests.server.conftest import azure, eventually, gcs, make_bucket, s3
 
 __all__ = ["azure", "gcs", "make_bucket", "s3"]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("brief_java")]
 
 EMR = {"service": "emr-serverless", "application_id": "00app", "role_arn": "arn:aws:iam::123456789012:role/jobs"}
 DATAPROC = {"service": "dataproc-serverless", "project_id": "emulated", "region": "europe-west1"}

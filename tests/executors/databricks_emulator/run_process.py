@@ -126,6 +126,7 @@ def start(
                 "DATABRICKS_RUNTIME_VERSION": RUNTIME,
                 "SPARK_HOME": "/databricks/driver/lib/pyspark",
                 "SPARK_LOCAL_IP": "127.0.0.1",
+                "SPARK_SUBMIT_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
                 "PYSPARK_PYTHON": PYTHON,
                 **env,
             },
