@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import ssl
 import threading
@@ -29,13 +28,13 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
+from glacier_prefect import prefect_import  # noqa: F401  # before Prefect, which it loads
 from glacier_prefect.errors import ApiRequired
 from glacier_prefect.exchange import Pick, map_leaves
 from glacier_prefect.loopback import Endpoint
 from glacier_prefect.tasks import Unmapped
 
-# In a terminal Prefect reports first uses to its makers, beginning with its import; a variable that is set decides.
-os.environ.setdefault("DO_NOT_TRACK", "1")
+# isort: split
 
 from prefect import flow_engine, task_engine
 from prefect._internal import analytics
