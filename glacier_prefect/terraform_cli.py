@@ -57,11 +57,12 @@ INSTALL = {
 
 _ROOM = 1 << 20  # bytes that must be free beside a state: Terraform rewrites it in place, and a full disk cuts it off
 _NO_ROOM = "no space left on device"  # as Terraform says it
+_DENIED = "AccessDenied|AuthorizationPermissionMismatch|StatusCode: 403|Error 403|status 403"  # as clouds say it
 _CAUSES = (
     (_NO_ROOM, "make room on that disk"),
     (r"NoSuchBucket|ContainerNotFound|bucket .*(does not|doesn't) exist",
      "make the state's bucket with `glacier bootstrap`, or correct `state`,"),
-    (r"AccessDenied|AuthorizationPermissionMismatch|StatusCode: 403|Error 403|status 403",
+    (_DENIED,
      "grant what is missing to the credentials in use, which `glacier doctor` shows,"),
 )  # fmt: skip
 _PLACE = ("path", "bucket", "key", "prefix", "storage_account_name", "container_name")  # none of it a secret
@@ -367,7 +368,8 @@ class TerraformCLI:
         for each in errors:
             if each.summary == "Backend configuration changed":
                 return self._moved(diagnostics)
-            if each.summary == "Error acquiring the state lock" and re.search("Lock Info:|already locked", each.detail):
+            held = re.search("Lock Info:|already locked", each.detail) and not re.search(_DENIED, each.detail)
+            if held and each.summary == "Error acquiring the state lock":
                 return self._locked(each, diagnostics)
             if each.summary.startswith("Saved plan "):  # is stale; does not match the given state
                 return PlanStale(

@@ -484,15 +484,24 @@ def test_full_disk_is_noticed_before_terraform_could_cut_off_its_state(tmp_path:
     assert (tmp_path / "terraform.tfstate").read_bytes() == before
 
 
-def test_a_lock_that_a_full_disk_prevents_is_not_taken_for_someone_elses(tmp_path: Path) -> None:
-    full = program(
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("write x: no space left on device", "make room on that disk"),
+        ("unexpected status 403 (AuthorizationPermissionMismatch) Lock Info: ID:", "grant what is missing"),
+    ],
+)
+def test_a_lock_that_a_full_disk_or_missing_rights_prevent_is_not_taken_for_someone_elses(
+    said: str, hint: str, tmp_path: Path
+) -> None:
+    prevented = program(
         tmp_path / "terraform",
         f'[ "$1" = plan ] || exec "{TERRAFORM}" "$@"\n'
         'echo \'{"type": "diagnostic", "diagnostic": {"severity": "error", "summary": '
-        '"Error acquiring the state lock", "detail": "write x: no space left on device"}}\'; exit 1',
+        f'"Error acquiring the state lock", "detail": "{said}"}}}}\'; exit 1',
     )
-    with pytest.raises(TerraformFailed, match="make room on that disk") as failed:
-        ready(tmp_path / "root", NUMBERS, binary=str(full)).plan()
+    with pytest.raises(TerraformFailed, match=hint) as failed:
+        ready(tmp_path / "root", NUMBERS, binary=str(prevented)).plan()
     assert not isinstance(failed.value, StateLocked)
 
 
