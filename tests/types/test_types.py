@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.mark.slow
 def test_type_checkers_see_the_signature_of_the_function(tmp_path: Path) -> None:
@@ -34,9 +36,9 @@ def test_type_checkers_see_the_signature_of_the_function(tmp_path: Path) -> None
         sys.executable,
         "-m",
         "mypy",
-        "--strict",
+        f"--config-file={ROOT / 'pyproject.toml'}",
+        f"--cache-dir={ROOT / '.cache/mypy'}",  # in which `make types` leaves what it knows of the package
         "--no-error-summary",
-        f"--cache-dir={tmp_path / 'cache'}",
         str(snippet),
     ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
