@@ -193,9 +193,10 @@ def _become(args: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
     sys.dont_write_bytecode = bool(env.get("PYTHONDONTWRITEBYTECODE"))
     code = 1
     try:
-        from prefect.context import refresh_global_settings_context
+        from prefect import context
 
-        refresh_global_settings_context()
+        context.GLOBAL_SETTINGS_CONTEXT = None  # else it says where the profiles are
+        context.refresh_global_settings_context()
         sys.path[0] = ""
         sys.path[1:1] = [each for each in env.get("PYTHONPATH", "").split(os.pathsep) if each]
         main = types.ModuleType("__main__")
