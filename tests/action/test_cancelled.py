@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import re
 import shutil
 import signal
@@ -41,13 +43,7 @@ MOMENTS = {
     "the record, and deletions follow": r"PUT \S*/history/",
 }
 UNCHANGED = ("installing", "Glacier starts")  # then nothing has begun
-# Then the next job is not cancelled. After the others it is, later than they were, so that it has to go on from there.
-FINISHED = (
-    "Terraform applies",
-    "Terraform has ended",
-    "an update in Prefect",
-    "the record, and deletions follow",
-)
+RANDOM = random.Random(7)  # and how long after that
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +88,9 @@ def test_a_job_that_is_cancelled_leaves_all_to_the_next(world: World, store: Cou
     while step.process.poll() is None and not reached():
         time.sleep(0.01)
     assert step.process.poll() is None, step.said()
-    step.process.send_signal(signal.SIGINT)
+    time.sleep(RANDOM.uniform(0, 0.3))
+    with contextlib.suppress(ProcessLookupError):
+        step.process.send_signal(signal.SIGINT)
     end = time.monotonic() + (KILL_AFTER if number % 2 else 0.3)
     while time.monotonic() < end and step.process.poll() is None:
         time.sleep(0.05)
@@ -105,8 +103,6 @@ def test_a_job_that_is_cancelled_leaves_all_to_the_next(world: World, store: Cou
     world.clear()
     if moment in UNCHANGED:
         assert (world.prefect(), world.objects()) == before
-    if moment not in FINISHED:
-        return
 
     code, said = world.direct("push", allow_data_loss="true").ended()
     assert code == 0, said

@@ -25,7 +25,6 @@ pytestmark = [
     pytest.mark.xdist_group("deploy"),
     pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH"),
 ]
-FLOWS = ("daily", "hourly", "yearly", "quarterly")
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +40,7 @@ def test_a_pull_request_is_planned_in_its_comment_and_nothing_is_changed(world: 
     base = world.git("rev-parse", "HEAD")
     world.git("checkout", "--quiet", "-b", "feature")
     world.flow("daily", "one", parameter=PLANTED["environment"])
-    for each in FLOWS[1:]:
-        world.flow(each, "one")
+    world.flow("hourly", "one")
     # outputs of their own, one of which shows a secret that nobody marked
     theirs = 'output "theirs" {\n  value = "%s"\n}\noutput "hidden" {\n  value = "%s"\n  sensitive = true\n}\n'
     world.write(".glacier/prod/terraform/theirs.tf", theirs % (PLANTED["key"], PLANTED["header"]))
@@ -57,7 +55,7 @@ def test_a_pull_request_is_planned_in_its_comment_and_nothing_is_changed(world: 
     assert world.counter.writes == []
     assert (ran.outputs["changed"], ran.outputs.get("failure-reason", "")) == ("true", "")
     deployments = {each["name"]: each["action"] for each in json.loads(ran.outputs["deployments"])}
-    assert deployments == {f"actshop-{each}/prod": "create" for each in FLOWS}
+    assert deployments == {"actshop-daily/prod": "create", "actshop-hourly/prod": "create"}
     (comment,) = world.github.of(1)
     for each in ("```mermaid", "deployment actshop-daily/prod", "module.aws_bucket_", "Rights gained"):
         assert each in comment["body"], each
@@ -80,12 +78,12 @@ def test_the_merge_deploys_what_the_comment_showed(world: World, api: Any) -> No
     assert ran.code == 0, ran.log
     assert "Pull request 1 showed the plan" in ran.log
     assert "Not as the pull request showed" not in ran.log
-    assert world.descriptions() == {f"flows/{each}.py": "one" for each in FLOWS}
+    assert world.descriptions() == {"flows/daily.py": "one", "flows/hourly.py": "one"}
     made = api.deployment("actshop-daily/prod")
     clone = made["pull_steps"][0]["prefect.deployments.steps.git_clone"]
     assert (clone["repository"], clone["commit_sha"]) == (str(world.origin), world.git("rev-parse", "HEAD"))
     ids = {each["name"]: each["id"] for each in json.loads(ran.outputs["deployments"])}
-    assert ids == {name: api.deployment(name)["id"] for name in (f"actshop-{each}/prod" for each in FLOWS)}
+    assert ids == {name: api.deployment(name)["id"] for name in ("actshop-daily/prod", "actshop-hourly/prod")}
     outputs = json.loads(ran.outputs["terraform-outputs"])
     assert outputs["work_pool"] == {"name": "glacier-actshop-prod-pool", "type": "ecs"}
     assert "hidden" not in outputs
@@ -115,35 +113,28 @@ def test_a_push_that_changes_nothing_writes_nothing_and_is_quick(world: World, r
     assert min(seconds, busy) < 15
 
 
-def test_a_preview_is_there_while_its_pull_request_is_open(world: World, api: Any) -> None:
-    world.git("checkout", "--quiet", "-b", "previewed")
-    world.flow("daily", "two")
-    world.flow("monthly", "one")
-    (world.work / "flows/hourly.py").unlink()
-    world.commit("daily and monthly", "previewed")
-    world.github.open_pull(2)
-    before, objects = world.prefect(), world.objects(f"{world.name}-lake")
-    ran = world.act("pull_request", world.pull(2), preview="true")
+def test_a_push_with_one_changed_flow_writes_that_one_only(world: World, api: Any) -> None:
+    world.flow("hourly", "two")
+    world.commit("hourly")
+    id = api.deployment("actshop-hourly/prod")["id"]
+    ran = world.act("push")
     assert ran.code == 0, ran.log
-    found = {each: api.deployment(f"actshop-{each}/pr-2") for each in ("daily", "monthly")}
-    assert {name: each["description"] for name, each in found.items()} == {"daily": "two", "monthly": "one"}
-    (comment,) = world.github.of(2)
-    assert "Preview <code>pr&#45;2</code>" in comment["body"]
-    others = [each for each in world.prefect() if "pr-2" not in each["name"]]
-    assert others == before, "the environment's own are untouched"
-
-    world.git("checkout", "--quiet", "main")  # the branch may be gone
-    code, said = world.direct("pull_request", world.pull(2, "closed"), preview="true").ended()
-    assert code == 0, said
-    assert (world.prefect(), world.objects(f"{world.name}-lake")) == (before, objects)
-    assert not [key for key in world.objects() if "/preview/" in key]
+    assert world.counter.writes == [f"PATCH /deployments/{id}"]
+    assert world.descriptions() == {"flows/daily.py": "one", "flows/hourly.py": "two"}
 
 
 def test_a_merge_that_would_do_something_else_than_was_shown_stops(world: World, api: Any) -> None:
-    world.git("merge", "--quiet", "--ff-only", "previewed")
+    world.git("checkout", "--quiet", "-b", "drifting")
+    world.flow("daily", "two")
+    world.commit("daily", "drifting")
+    world.github.open_pull(2)
+    code, said = world.direct("pull_request", world.pull(2)).ended()
+    assert code == 0, said
+    world.git("checkout", "--quiet", "main")
+    world.git("merge", "--quiet", "--ff-only", "drifting")
     world.git("push", "--quiet", "origin", "main")
     world.github.merge_pull(2, world.git("rev-parse", "HEAD"))
-    id = api.deployment("actshop-yearly/prod")["id"]
+    id = api.deployment("actshop-hourly/prod")["id"]
     api.call("PATCH", f"/deployments/{id}", {"description": "Theirs."})
     before = world.prefect()
 
@@ -151,35 +142,39 @@ def test_a_merge_that_would_do_something_else_than_was_shown_stops(world: World,
     code, said = step.ended()
     assert code == 1
     assert step.outputs()["failure-reason"] == "drift"
-    assert "not expected: update deployment actshop-yearly/prod" in said
+    assert "not expected: update deployment actshop-hourly/prod" in said
     assert "drift" in (step.folder / "summary").read_text()
     assert (world.prefect(), world.counter.writes) == (before, [])
 
-
-def test_a_push_writes_what_it_changes_only_prunes_a_removed_flow_and_leaves_a_strangers(
-    world: World, api: Any
-) -> None:
-    ids = {each: api.deployment(f"actshop-{each}/prod")["id"] for each in FLOWS}
-    theirs = api.deployment("actshop-theirs/theirs")
-    blocks = {each["name"]: each["id"] for each in world.prefect() if each["name"].endswith("hourly")}
     step = world.direct("push", on_drift="apply")
     code, said = step.ended()
     assert code == 0, said
-    assert "::warning::Not as the pull request showed: not expected: update deployment actshop-yearly/prod" in said
-    assert sorted(world.counter.writes) == sorted(
-        [
-            *(f"PATCH /deployments/{ids[each]}" for each in ("daily", "yearly")),
-            "POST /block_documents/",  # for the results of the new one, whose flow its preview has made
-            "POST /deployments/",
-            f"DELETE /deployments/{ids['hourly']}",
-            *(f"DELETE /block_documents/{id}" for id in blocks.values()),
-        ]
-    )
-    names = {"daily": "two", "monthly": "one", "yearly": "one", "quarterly": "one"}
-    assert world.descriptions() == {f"flows/{name}.py": text for name, text in names.items()}
-    assert api.deployment("actshop-hourly/prod") is None
-    assert api.deployment("actshop-theirs/theirs") == theirs
+    assert "::warning::Not as the pull request showed: not expected: update deployment actshop-hourly/prod" in said
+    assert world.descriptions() == {"flows/daily.py": "two", "flows/hourly.py": "two"}
     assert_nothing_planted([each.read_text() for each in (step.folder / "temp").glob("*.md")])
+
+
+def test_a_preview_is_there_while_its_pull_request_is_open(world: World, api: Any) -> None:
+    world.git("checkout", "--quiet", "-b", "previewed")
+    world.flow("daily", "three")
+    world.flow("monthly", "one")
+    world.commit("daily", "previewed")
+    world.github.open_pull(4)
+    before, objects = world.prefect(), world.objects(f"{world.name}-lake")
+    ran = world.act("pull_request", world.pull(4), preview="true")
+    assert ran.code == 0, ran.log
+    found = {each: api.deployment(f"actshop-{each}/pr-4") for each in ("daily", "monthly")}
+    assert {each["description"] for each in found.values()} == {"three", "one"}
+    (comment,) = world.github.of(4)
+    assert "Preview <code>pr&#45;4</code>" in comment["body"]
+    others = [each for each in world.prefect() if "pr-4" not in each["name"]]
+    assert others == before, "the environment's own are untouched"
+
+    world.git("checkout", "--quiet", "main")  # the branch may be gone
+    ran = world.act("pull_request", world.pull(4, "closed"), preview="true")
+    assert ran.code == 0, ran.log
+    assert (world.prefect(), world.objects(f"{world.name}-lake")) == (before, objects)
+    assert not [key for key in world.objects() if "/preview/" in key]
 
 
 def test_a_fork_is_compared_with_the_base_branch_without_credentials(world: World) -> None:
@@ -219,11 +214,22 @@ def test_an_environment_whose_state_is_on_the_runner_is_refused(world: World) ->
     world.commit("state again")
 
 
+def test_a_removed_flow_is_pruned_and_a_strangers_is_untouched(world: World, api: Any) -> None:
+    (world.work / "flows/hourly.py").unlink()
+    world.commit("no hourly")
+    theirs = api.deployment("actshop-theirs/theirs")
+    ran = world.act("push")
+    assert ran.code == 0, ran.log
+    assert api.deployment("actshop-hourly/prod") is None
+    assert api.deployment("actshop-theirs/theirs") == theirs
+    assert world.descriptions() == {"flows/daily.py": "two"}
+
+
 def test_destroy_leaves_nothing_but_what_is_not_glaciers(world: World, api: Any) -> None:
     step = world.direct("workflow_dispatch", command="destroy")
     code, said = step.ended()
     assert (code, step.outputs()["failure-reason"]) == (1, "data-loss"), said
-    assert len(world.descriptions()) == len(FLOWS)
+    assert world.descriptions() == {"flows/daily.py": "two"}
     ran = world.act("workflow_dispatch", command="destroy", **{"allow-data-loss": "true"})
     assert ran.code == 0, ran.log
     assert world.prefect() == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +20,6 @@ PROVIDER_BLOCKS = {  # a module has none; with real plugins Terraform wants one 
     "hashicorp/google": 'provider "google" {\n  project = "demo"\n}\n',
     "databricks/databricks": 'provider "databricks" {\n  host = "https://example.cloud.databricks.com"\n}\n',
 }
-
-RUN = re.compile(r'^run "(\w+)" \{\n(.*?)^\}\n', re.M | re.S)
-ASSERT = re.compile(r"^  assert \{\n.*?^  \}\n", re.M | re.S)
-MOCK = re.compile(r'^mock_provider "\w+" (\{\}|\{\n.*?^\})\n', re.M | re.S)
-REFUSAL = re.compile(r"^  expect_failures *= \[(var\.\w+(, )?)+\]", re.M)
 
 
 @dataclass(frozen=True)
@@ -97,27 +91,6 @@ class Module:
         """Return its Terraform files by name, without those of its tests."""
         return {file.name: file.read_text() for file in sorted(self.folder.glob("*.tf"))}
 
-    def tests(self) -> Iterator[tuple[str, str, str]]:
-        """Yield its test files: the name, the runs that plan the module, and those that a variable's value ends before.
-
-        Runs that plan the same are one, with all that they assert, since planning is what takes long; and a value is
-        refused by the variables alone.
-        """
-        for file in sorted(self.folder.glob("tests/*.tftest.hcl")):
-            asserts: dict[str, list[str]] = {}
-            names: dict[str, str] = {}
-            for name, body in RUN.findall(text := file.read_text()):
-                planned = ASSERT.sub("", body)
-                names.setdefault(planned, name)
-                asserts.setdefault(planned, []).extend(ASSERT.findall(body))
-            refusals = {each for each in names if REFUSAL.search(each) and not asserts[each]}
-            shared = RUN.sub("", text)
-            yield (
-                file.name,
-                shared + "".join(_run(names[each], each, asserts[each]) for each in names if each not in refusals),
-                MOCK.sub("", shared) + "".join(_run(names[each], each, []) for each in names if each in refusals),
-            )
-
     def provider_blocks(self) -> str:
         """Return a block for each provider that needs one."""
         return "".join(PROVIDER_BLOCKS.get(source, "") for source in self.requires)
@@ -127,10 +100,6 @@ class Module:
         [example] = self.examples
         sources = "".join(f'{source.rpartition("/")[2]} = {{ source = "{source}" }}\n' for source in self.requires)
         return f"{example}{self.provider_blocks()}terraform {{\nrequired_providers {{\n{sources}}}\n}}\n"
-
-
-def _run(name: str, planned: str, asserts: list[str]) -> str:
-    return f'run "{name}" {{\n{planned}{"".join(asserts)}}}\n'
 
 
 def copied(module: Module, folder: Path) -> Path:

@@ -17,15 +17,14 @@ from tests.terraform.roots import PLACES, SNAPSHOTS
 
 EXAMPLES = ("flight_delays", "multi_cloud", "custom_executor")
 ENVIRONMENTS = (*PLACES, "aws+azure")
-# Every cloud, both kinds of root, both major versions; all roots are planned with both. The version decides what
-# arguments there are, which does not depend on what `hardened` turns on: each pair is tried in one cloud or another.
-APPLIED = [
-    ("aws", "newer", "hardened"),
-    ("azure", "newer", "hardened"),
-    ("azure", "older", "plain"),
-    ("gcp", "newer", "plain"),
-    ("gcp", "older", "hardened"),
-    ("aws+azure", "newer", "plain"),  # that of "aws", but for one bucket
+# Every root once; the shop, which has each module that pipelines need, with the older versions and hardened, too.
+APPLIED = [(name, environment, "newer", "plain") for name in (*EXAMPLES, "shop") for environment in ENVIRONMENTS]
+APPLIED += [
+    ("shop", "aws", "newer", "hardened"),
+    ("shop", "azure", "newer", "hardened"),
+    ("shop", "azure", "older", "plain"),
+    ("shop", "gcp", "older", "hardened"),
+    ("shop", "aws+azure", "older", "hardened"),
 ]
 with_terraform = pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH")
 
@@ -85,32 +84,15 @@ def test_every_root_is_formatted_valid_without_a_warning_and_planned_with_mock_p
     terraform = terraforms[mirror]
     assert terraform(tmp_path, "fmt", "-check", "-recursive", "roots") == ""
     terraform(tmp_path, "init", "-backend=false")
-    # Each run validates its root first, as `terraform validate` does: with all of them in one that takes longer.
-    said = [json.loads(line) for line in terraform(tmp_path, "test", "-json").splitlines()]
-    assert [each for each in said if each["type"] == "diagnostic"] == []
-    assert [
-        (each["test_summary"]["passed"], each["test_summary"]["failed"])
-        for each in said
-        if each["type"] == "test_summary"
-    ] == [(len(roots_of), 0)]
+    assert json.loads(terraform(tmp_path, "validate", "-json"))["diagnostics"] == []
+    assert f"Success! {len(roots_of)} passed, 0 failed." in terraform(tmp_path, "test")
     assert len(roots_of) == (20 if mirror == "newer" else 12)
 
 
 @with_terraform
-def test_a_warning_of_a_root_in_a_run_is_seen(terraforms: dict[str, Terraform], tmp_path: Path) -> None:
-    (root := tmp_path / "root").mkdir()
-    (root / "main.tf").write_text('resource "aws_s3_bucket" "b" {\n  acl = "private"\n}\n')
-    (tmp_path / "main.tf").write_text('module "root" {\n  source = "./root"\n}\n')
-    run = 'run "one" {\n  command = plan\n  module {\n    source = "./root"\n  }\n}\n'
-    (tmp_path / "all.tftest.hcl").write_text(f'mock_provider "aws" {{}}\n{run}')
-    terraforms["newer"](tmp_path, "init")
-    said = [json.loads(line) for line in terraforms["newer"](tmp_path, "test", "-json").splitlines()]
-    assert "Argument is deprecated" in [each["diagnostic"]["summary"] for each in said if each["type"] == "diagnostic"]
-
-
-@with_terraform
-@pytest.mark.parametrize(("environment", "mirror", "kind"), APPLIED)
+@pytest.mark.parametrize(("name", "environment", "mirror", "kind"), APPLIED)
 def test_terraform_applies_it_with_nothing_left_to_do_and_destroys_it(
+    name: str,
     environment: str,
     mirror: str,
     kind: str,
@@ -118,32 +100,35 @@ def test_terraform_applies_it_with_nothing_left_to_do_and_destroys_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    terraform = terraforms[mirror]
-    folder = roots.generated(roots.shop(environment, tmp_path / "shop", hardened=kind == "hardened"))
-    root = json.loads((folder / "main.tf.json").read_text())
-    assert set(root["terraform"]["backend"]) == {{"azure": "azurerm", "gcp": "gcs"}.get(environment, "s3")}
-    root["terraform"]["backend"] = {"local": {}}  # the cloud's is not here
-    (folder / "main.tf.json").write_text(json.dumps(root))
+    terraform, own = terraforms[mirror], environment.partition("+")[0]
+    shop = name == "shop" and own != "local"
+    made = roots.shop(environment, tmp_path / "shop", hardened=True) if kind == "hardened" else None
+    folder = roots.generated(made or project(name, environment, tmp_path / name))
+    if shop:
+        root = json.loads((folder / "main.tf.json").read_text())
+        assert set(root["terraform"]["backend"]) == {{"azure": "azurerm", "gcp": "gcs"}.get(environment, "s3")}
+        root["terraform"]["backend"] = {"local": {}}  # the cloud's is not here
+        (folder / "main.tf.json").write_text(json.dumps(root))
     terraform(folder, "init")
     said = terraform(folder, "apply", "-auto-approve")
     assert "Apply complete!" in said
     assert "Warning:" not in said
     assert "No changes." in terraform(folder, "plan", "-detailed-exitcode")
-    outputs = json.loads(terraform(folder, "output", "-json"))
-    assert set(outputs["buckets"]["value"]) >= {f"{environment.partition('+')[0]}_bucket_raw"}
-    assert set(outputs["pipeline_job_variables"]["value"]) == {"daily", "copy"}
-    told = {
-        "aws": {"application_id", "role_arn"},
-        "azure": {"host"},
-        "gcp": {"project_id", "region", "subnetwork", "service_account", "container_image"},
-    }
-    [(pipeline, executors)] = outputs["executors"]["value"].items()
-    assert (pipeline, set(executors)) == ("daily", {"spark"})
-    assert set(executors["spark"]) == {"service", *told[environment.partition("+")[0]]}
+    if shop:
+        outputs = json.loads(terraform(folder, "output", "-json"))
+        assert set(outputs["buckets"]["value"]) >= {f"{own}_bucket_raw"}
+        assert set(outputs["pipeline_job_variables"]["value"]) == {"daily", "copy"}
+        told = {
+            "aws": {"application_id", "role_arn"},
+            "azure": {"host"},
+            "gcp": {"project_id", "region", "subnetwork", "service_account", "container_image"},
+        }
+        [(pipeline, executors)] = outputs["executors"]["value"].items()
+        assert (pipeline, set(executors)) == ("daily", {"spark"})
+        assert set(executors["spark"]) == {"service", *told[own]}
     monkeypatch.setenv("GLACIER_ALLOW_DATA_LOSS", "true")
-    assert "Destroy complete!" in terraform(
-        folder, "destroy", "-auto-approve", "-refresh=false"
-    )  # the plan has done it
+    destroyed = terraform(folder, "destroy", "-auto-approve", "-refresh=false")  # the plan has refreshed
+    assert "Destroy complete!" in destroyed
 
 
 @with_terraform
