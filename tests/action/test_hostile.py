@@ -24,7 +24,7 @@ HOSTILE = {
     "files of the runner": "x\nGLACIER\nEOF\nchanged=hostile\nCANARY<<E\nhostile\nE\n",
     "path": "../../../../shop/secret --allow-data-loss -c x",
     "other letters": "ünïcödé \u202e \u2028 \ufeff 💥 \x7f \x1b[31m",
-    "long": "x" * 150_000,  # Linux takes 131,072 in one argument or variable
+    "long": "x" * 1_000_000,
 }
 # stands for Python: keeps what it got, byte for byte, then is Python
 PYTHON3 = """#!/bin/sh
