@@ -22,7 +22,7 @@ from tests.clouds.provided import variables
 from tests.writers import Writer, writers
 
 Cloud = S3 | Azure | GCS
-KILLS = 6
+KILLS = 10
 PAUSE = 0.05  # between two reads, in which the emulator and the writer get on
 
 
