@@ -163,7 +163,7 @@ def _short_tempered_client(url: str) -> Iterator[SyncPrefectClient]:
     """Yield a client that tries once and not for long; Prefect's defaults would try for minutes."""
     context = get_settings_context()
     settings = context.settings
-    settings = engine.changed(settings, api=engine.changed(settings.api, url=url, request_timeout=10.0))
+    settings = engine.changed(settings, api=engine.changed(settings.api, url=url, request_timeout=30.0))
     settings = engine.changed(settings, client=engine.changed(settings.client, max_retries=0))
     with SettingsContext(profile=context.profile, settings=settings), get_client(sync_client=True) as client:
         yield client
