@@ -14,7 +14,7 @@ import json
 import os
 import uuid
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
@@ -106,7 +106,8 @@ class CloudSink(CloudLocation, Sink):
                 scan = self.file_format.scan([uri], types=schema, whole=True, options=reading, sizes=[staged.size])
                 check_rows(scan, self.checks, str(self))
             if self.mode == "error":
-                self._publish_once(objects, staged, key, token, own)
+                left = [meta for meta in there.values() if meta is not staged and meta.key.startswith(own_left)]
+                self._publish_once(objects, staged, key, token, own, left)
             elif not objects.copy(staged, key, overwrite=True, limit=self.copy_limit):
                 raise self._exists(key)
             gone.append(staged_key)
@@ -121,19 +122,25 @@ class CloudSink(CloudLocation, Sink):
         self.file_format.sink(frame, upload, **options)
         return upload
 
-    def _publish_once(self, objects: Objects, staged: Meta, key: str, token: str, own: Meta | None) -> None:
+    def _publish_once(
+        self, objects: Objects, staged: Meta, key: str, token: str, own: Meta | None, left: Sequence[Meta]
+    ) -> None:
         """Publish where nothing is, or only what this node wrote itself in this run.
 
-        It is noted before and after, so that a retry after a crash in between knows its own object again.
+        It is noted before and after, so that a retry after a crash in between knows its own object again. The last
+        request of an attempt that was killed may even arrive after this one has looked: `left` is what such attempts
+        have staged.
         """
         mine = f"{self._notes(key)}/{token}"
         etags = [own.etag] if own else []
         objects.write(mine, json.dumps({"etags": etags, "staged": staged.key}).encode())
         if not objects.copy(staged, key, overwrite=own is not None, limit=self.copy_limit):
             there = objects.head(key)  # the copy may have been made, and only its answer been lost
-            if there is None or not objects.same(staged, there):
+            if there is None or not any(objects.same(each, there) for each in (staged, *left)):
                 objects.delete([mine])
                 raise self._exists(key)
+            if not objects.same(staged, there):
+                objects.copy(staged, key, overwrite=True, limit=self.copy_limit)
         if (published := objects.head(key)) is not None:
             objects.write(mine, json.dumps({"etags": [published.etag], "staged": None}).encode())
         objects.delete(meta.key for meta in objects.below(self._notes(key)) if meta.key != mine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import obstore
 import polars as pl
@@ -14,6 +15,7 @@ from glacier_prefect.emulators import GCS, S3, Azure
 from glacier_prefect.errors import SinkExistsError
 from glacier_prefect.run_context import entered
 from glacier_prefect.sources import datasets
+from glacier_prefect.sources.objects import Meta, Objects
 from glacier_prefect.sources.steady import steadily
 from tests.base.commit_writer import context, make_version
 from tests.base.test_commit_kill import Reader, is_one_version
@@ -101,6 +103,50 @@ def test_a_run_whose_writer_was_killed_can_write_again_where_data_of_others_is_r
         left = [name for name in names(cloud, bucket) if "/published/" not in name]
         assert left == ["x/daily.parquet"]  # of the same node, so all that it had staged is gone
         obstore.delete(cloud.store(bucket), "x/daily.parquet")
+
+
+def test_what_a_killed_writer_has_asked_for_may_come_about_after_its_retry_has_looked(
+    cloud: Cloud, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, copy = make_sink(cloud.name, bucket, "once"), Objects.copy
+    late: list[Meta] = []
+
+    def killed(self: Objects, source: Meta, key: str, **given: Any) -> bool:
+        late.append(source)
+        raise KeyboardInterrupt
+
+    def overtaken(self: Objects, source: Meta, key: str, **given: Any) -> bool:
+        while late:
+            assert copy(self, late.pop(), key, **given)
+        return copy(self, source, key, **given)
+
+    monkeypatch.setattr(Objects, "copy", killed)
+    with entered(context("unused")), pytest.raises(KeyboardInterrupt):
+        sink.write(make_version(1, 10))
+    assert len(late) == 1
+    monkeypatch.setattr(Objects, "copy", overtaken)
+    with entered(context("unused")):
+        sink.write(make_version(2, 10))
+    assert not late
+    assert sink.twin().scan().collect()["version"].unique().to_list() == [2]
+    with pytest.raises(SinkExistsError):
+        sink.write(make_version(3, 10))
+    assert [name for name in names(cloud, bucket) if "/published/" not in name] == ["x/daily.parquet"]
+
+
+def test_what_others_have_written_since_a_writer_looked_is_not_replaced(
+    cloud: Cloud, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, copy = make_sink(cloud.name, bucket, "once"), Objects.copy
+
+    def overtaken(self: Objects, source: Meta, key: str, **given: Any) -> bool:
+        self.write(key, b"of somebody else")
+        return copy(self, source, key, **given)
+
+    monkeypatch.setattr(Objects, "copy", overtaken)
+    with entered(context("unused")), pytest.raises(SinkExistsError):
+        sink.write(make_version(1, 10))
+    assert bytes(obstore.get(cloud.store(bucket), "x/daily.parquet").bytes()) == b"of somebody else"
 
 
 def test_two_processes_that_write_one_dataset_both_publish(
