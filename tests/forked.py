@@ -207,6 +207,7 @@ def _become(args: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
             exec(compile(args[1], "<string>", "exec"), main.__dict__)
         elif args[0] == "-m":
             sys.path[0], sys.argv = cwd, ["-m", *args[2:]]
+            # what `python -m` itself calls; `run_module` takes __main__ away again while threads may still need it
             runpy._run_module_as_main(args[1])  # type: ignore[attr-defined]
         else:
             file = Path(args[0]).absolute()
