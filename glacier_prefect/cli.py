@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from glacier_prefect.trial import Outcome
 
 app = App(
+    suppress_keyboard_interrupt=False,  # `main` says how far it came
     name="glacier",
     help="Glacier: Prefect flows over Polars LazyFrames.",
     help_epilogue="Each command takes --env NAME, the environment (GLACIER_ENV), --preview NAME, a preview of it "
@@ -559,5 +560,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 app(words, exit_on_error=False, print_error=False, result_action="return_value")
             except CycloptsError as error:
                 raise UsageError(f"{error}\nHint: glacier --help") from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        if notes := getattr(interrupt, "__notes__", ()):  # how far it came
+            print(" ".join(["Interrupted.", *notes]), file=sys.stderr)
         raise SystemExit(130) from None

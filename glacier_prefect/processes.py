@@ -1,4 +1,5 @@
-"""Who runs here: names for this machine and its processes by which others can tell that one is gone.
+"""Who runs here: names for this machine and its processes by which others can tell that one is gone; and what Ctrl-C
+waits for.
 
 A process id alone says little: it is used again, and means another process in a container or on another machine.
 """
@@ -9,9 +10,11 @@ import contextlib
 import getpass
 import os
 import pwd
+import signal
 import socket
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -106,3 +109,35 @@ def _account() -> str:
         with contextlib.suppress(KeyError, OSError):
             return getpass.getuser()
         return f"user {os.getuid()}"
+
+
+@contextlib.contextmanager
+def interrupts_held(most: int | None = None) -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until what this yields is called, or the block is over.
+
+    Args:
+        most: How many are held back; one more comes through at once.
+    """
+    before, came = signal.getsignal(signal.SIGINT), 0
+    holds = threading.current_thread() is threading.main_thread() and callable(before)
+
+    def hold(*_: object) -> None:
+        nonlocal came
+        came += 1
+        if most is not None and came > most:
+            let_through()
+
+    def let_through() -> None:
+        nonlocal holds
+        if holds:
+            holds = False
+            signal.signal(signal.SIGINT, before)
+            if came:
+                signal.raise_signal(signal.SIGINT)
+
+    if holds:
+        signal.signal(signal.SIGINT, hold)
+    try:
+        yield let_through
+    finally:
+        let_through()

@@ -230,7 +230,7 @@ def _state(project: Project, on_event: OnEvent) -> State:
     place = environment.state
     if place is None or (objects := provider.state_objects(place)) is None:
         return State(here)
-    if here.has_journal():
+    if State(here).journal.exists():
         raise UsageError(
             f"A deploy of {environment.name!r} was killed while its state was kept on this machine, and is neither "
             "undone nor finished. Nothing was done.\n"

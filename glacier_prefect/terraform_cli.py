@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -35,7 +34,7 @@ from glacier_prefect.errors import (
     UsageError,
     nearest,
 )
-from glacier_prefect.processes import is_alive
+from glacier_prefect.processes import interrupts_held, is_alive
 from glacier_prefect.terraform_plan import (
     Diagnostic,
     Event,
@@ -545,7 +544,8 @@ class _Driver(Terraform):  # type: ignore[misc]  # it comes without type hints
             running.write_text("")  # should this process be killed now, it is not known whether Terraform runs
         # Files rather than pipes: if Glacier is killed, Terraform goes on and saves its state. A broken pipe would end
         # it just after it made something and before it noted it.
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, _interrupts_held() as let_them_through:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, interrupts_held() as let_them_through:
+            # Ctrl-C might come after it was started and before there is a name for it, and nobody would stop it then
             process = subprocess.Popen(
                 command,
                 cwd=self.working_dir,
@@ -582,30 +582,6 @@ class _Driver(Terraform):  # type: ignore[misc]  # it comes without type hints
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C back until what this yields is called, or the block is over; else it might come after a process was
-    started and before there is a name for it, which nobody would stop then.
-    """
-    before, came = signal.getsignal(signal.SIGINT), []
-    holds = threading.current_thread() is threading.main_thread() and callable(before)
-    if holds:
-        signal.signal(signal.SIGINT, lambda *_: came.append(True))
-
-    def let_through() -> None:
-        nonlocal holds
-        if holds:
-            holds = False
-            signal.signal(signal.SIGINT, before)
-            if came:
-                signal.raise_signal(signal.SIGINT)
-
-    try:
-        yield let_through
-    finally:
-        let_through()
 
 
 def _lines(process: subprocess.Popen[bytes], file: int) -> Iterator[str]:

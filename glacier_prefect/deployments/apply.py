@@ -189,7 +189,8 @@ class _Writes:
         match: Mapping[str, Any],
         key: str = "{id}",
     ) -> _Step:
-        undo = {"method": "DELETE", "kind": kind, "find": find, "match": match, "delete": f"{PATHS[kind]}/{key}"}
+        delete = f"{PATHS[kind]}/{key}"
+        undo = {"method": "DELETE", "kind": kind, "name": name, "find": find, "match": match, "delete": delete}
 
         def made(answer: Mapping[str, Any]) -> None:
             self._ids[kind, name] = str(answer["id"])

@@ -17,7 +17,7 @@ from glacier_prefect.deployments.change_set import change_set, differences
 from glacier_prefect.deployments.changes import Change, compare
 from glacier_prefect.deployments.code import Delivery
 from glacier_prefect.deployments.desired import Wanted
-from glacier_prefect.deployments.recovery import recover
+from glacier_prefect.deployments.recovery import leftovers, recover
 from glacier_prefect.deployments.runs import cancel_runs, purge_flows, purge_runs
 from glacier_prefect.deployments.state import Owned, Record, State
 from glacier_prefect.errors import DataLossRefused, DeployRefused, PlanChanged, StateLocked
@@ -380,6 +380,8 @@ def _compared(
 ) -> tuple[list[Change], Actual, Record]:
     record = state.record()
     actual = read_actual(api, {*((each.kind, each.name) for each in wanted), *names_in(record)})
+    gone = leftovers(state, actual)
+    actual = replace(actual, objects={key: each for key, each in actual.objects.items() if key not in gone})
     changes = compare(wanted, actual, record, adopt=options.adopt, prune=options.prune, prune_limit=options.prune_limit)
     _check_others(api, [each for each in changes if each.action == "delete"])
     return changes, actual, record

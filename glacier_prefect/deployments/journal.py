@@ -4,14 +4,17 @@ of Prefect.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glacier_prefect.deployments.kept import Kept
 
+LATE = 600.0  # seconds in which a server may still do what was asked of it by a client that has gone
+
 
 class Journal:
-    """Each write of a deploy, noted before and after it is made.
+    """Each write of a deploy, noted before and after it is made, and what may come of it later.
 
     Args:
         kept: Where.
@@ -23,12 +26,12 @@ class Journal:
 
     def exists(self) -> bool:
         """Whether a deploy runs, or was killed."""
-        return self._kept.has_journal()
+        return self._kept.has_journal() and (bool(self.entries()) or not self._kept.journal())
 
     def begin(self, **note: Any) -> None:
         """Start the journal of a deploy."""
         self._count = 0
-        self._kept.note([{"event": "begin", **note}], first=True)
+        self._kept.note([{"event": "begin", **note}, *self.late()], first=True)
 
     def intend(self, steps: Sequence[tuple[str, Mapping[str, Any]]]) -> list[int]:
         """Note what is going to be done and how to undo it; returns the numbers of these steps."""
@@ -49,14 +52,31 @@ class Journal:
         self._kept.note([{"event": "undone", "number": number} for number in numbers])
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return all notes; the last may have been cut off by a kill and is left out then."""
-        return self._kept.journal()
+        """Return the notes of that deploy; the last may have been cut off by a kill and is left out then."""
+        return [each for each in self._kept.journal() if each["event"] != "late"]
+
+    def late(self) -> list[dict[str, Any]]:
+        """Return what deploys of the last minutes asked for and nobody knows whether it was done: it may yet be."""
+        now = time.time()
+        return [each for each in self._kept.journal() if each["event"] == "late" and each["until"] > now]
+
+    def expect(self, undo: Mapping[str, Any]) -> None:
+        """Note how to undo a creation that may come late."""
+        self._kept.note([{"event": "late", "until": time.time() + LATE, "undo": undo}])
 
     def end(self) -> None:
-        """The deploy has ended; nothing is left to undo or to finish."""
-        self._kept.end_journal()
+        """The deploy has ended; nothing is left to undo or to finish but what may come late."""
+        if late := self.late():
+            self._kept.note(late, first=True)
+        else:
+            self._kept.end_journal()
 
 
 def created(entries: Sequence[Mapping[str, Any]]) -> dict[int, str | None]:
     """Return the ids that finished writes noted, by their number."""
     return {each["number"]: each["id"] for each in entries if each["event"] == "done"}
+
+
+def not_done(entries: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Return the numbers of writes that certainly were not made."""
+    return {each["number"] for each in entries if each["event"] == "undone"}

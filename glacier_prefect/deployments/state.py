@@ -146,6 +146,8 @@ class State:
     def forget(self) -> None:
         """Remove all records; the lock goes when it is given back."""
         self.kept.agree(None)
+        if self.kept.has_journal():
+            self.kept.end_journal()
         for each in (self.kept, self._before):
             if each is not None:
                 each.forget()
