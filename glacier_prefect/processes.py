@@ -112,11 +112,11 @@ def _account() -> str:
 
 
 @contextlib.contextmanager
-def interrupts_held(most: int | None = None) -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C back until what this yields is called, or the block is over.
+def interrupts_held(waiting: str | None = None) -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until what this yields is called, or the block is over. Not within itself.
 
     Args:
-        most: How many are held back; one more comes through at once.
+        waiting: What the first one says; a second one comes through at once then.
     """
     before, came = signal.getsignal(signal.SIGINT), 0
     holds = threading.current_thread() is threading.main_thread() and callable(before)
@@ -124,8 +124,11 @@ def interrupts_held(most: int | None = None) -> Iterator[Callable[[], None]]:
     def hold(*_: object) -> None:
         nonlocal came
         came += 1
-        if most is not None and came > most:
-            let_through()
+        if waiting is not None:
+            if came > 1:
+                let_through()
+            else:
+                print(waiting, file=sys.stderr, flush=True)
 
     def let_through() -> None:
         nonlocal holds

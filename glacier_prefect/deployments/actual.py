@@ -58,7 +58,11 @@ def read_actual(api: Api, names: Iterable[tuple[str, str]]) -> Actual:
     blocks = sorted(name for kind, name in wanted if kind == "block")
     for some in _chunks(blocks):
         for block in api.pages("/block_documents/filter", {"block_documents": {"name": {"any_": some}}}):
-            fields = {"block_type": block["block_type"]["slug"], "data": {**block["data"], **_references(block)}}
+            fields = {
+                "block_type": block["block_type"]["slug"],
+                "block_schema_id": block["block_schema_id"],
+                "data": {**block["data"], **_references(block)},
+            }
             found.append(Existing(kind="block", name=block["name"], id=block["id"], fields=fields))
     pools = sorted(name for kind, name in wanted if kind == "work_pool")
     for some in _chunks(pools):

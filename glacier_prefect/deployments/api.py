@@ -13,7 +13,6 @@ from typing import Any, Self
 
 from glacier_prefect import prefect_api  # before Prefect, which reports its import unless it is told not to
 from glacier_prefect.errors import ApiRequired, DeployFailed
-from glacier_prefect.processes import interrupts_held
 
 # isort: split
 
@@ -72,15 +71,10 @@ class Api:
         return self._call(method, path, body)
 
     def write(self, method: str, path: str, body: Any = None) -> Any:
-        """Return the answer to a call that changes something, None if there is no such object.
-
-        Ctrl-C waits for it, since what was asked for may yet be done by a server that nobody listens to any more; a
-        second one does not.
-        """
+        """Return the answer to a call that changes something, None if there is no such object."""
         self.guard()
         self.writes += 1
-        with interrupts_held(most=1):
-            return self._call(method, path, body)
+        return self._call(method, path, body)
 
     def pages(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield all that a filter finds, page by page."""

@@ -22,6 +22,7 @@ from glacier_prefect.deployments.recovery import PATHS, finish, quoted, undo_aft
 from glacier_prefect.deployments.state import Owned, Record, State
 from glacier_prefect.errors import DeployFailed
 from glacier_prefect.pools import Pool, merge
+from glacier_prefect.processes import interrupts_held
 
 
 def apply(
@@ -165,15 +166,20 @@ class _Writes:
         for at, (number, step) in enumerate(zip(numbers, steps, strict=True)):
             certain = numbers[at + 1 :]  # what certainly was not done, so there is nothing to undo
             try:
-                answer = self._api.write(step.method, step.path, step.body())
-                if answer is None:
-                    raise DeployFailed(f"{step.what} is gone: someone deleted it meanwhile.")
-                if isinstance(answer, list):
-                    answer = answer[0]
-                self._journal.done(number, answer.get("id"))
-            except BaseException as error:
-                if isinstance(error, DeployFailed) and error.refused:  # of that name may be what someone else made
-                    certain.append(number)
+                # a server goes on with what it was asked for though nobody listens any more
+                with interrupts_held("Waiting for Prefect's answer; Ctrl-C again does not wait."):
+                    try:
+                        answer = self._api.write(step.method, step.path, step.body())
+                    except DeployFailed as error:
+                        if error.refused:  # of that name may be what someone else made
+                            certain.append(number)
+                        raise
+                    if answer is None:
+                        raise DeployFailed(f"{step.what} is gone: someone deleted it meanwhile.")
+                    if isinstance(answer, list):
+                        answer = answer[0]
+                    self._journal.done(number, answer.get("id"))
+            except BaseException:
                 with contextlib.suppress(OSError):  # the disk is full; those are undone for nothing, then
                     self._journal.undone(certain)
                 raise

@@ -17,7 +17,7 @@ from glacier_prefect.deployments.change_set import change_set, differences
 from glacier_prefect.deployments.changes import Change, compare
 from glacier_prefect.deployments.code import Delivery
 from glacier_prefect.deployments.desired import Wanted
-from glacier_prefect.deployments.recovery import leftovers, recover
+from glacier_prefect.deployments.recovery import delete_late, leftovers, recover
 from glacier_prefect.deployments.runs import cancel_runs, purge_flows, purge_runs
 from glacier_prefect.deployments.state import Owned, Record, State
 from glacier_prefect.errors import DataLossRefused, DeployRefused, PlanChanged, StateLocked
@@ -379,8 +379,10 @@ def _compared(
     api: Api, state: State, wanted: Sequence[Wanted], options: Options
 ) -> tuple[list[Change], Actual, Record]:
     record = state.record()
+    if state.is_held:
+        delete_late(api, state, record)  # Terraform may have taken minutes
     actual = read_actual(api, {*((each.kind, each.name) for each in wanted), *names_in(record)})
-    gone = leftovers(state, actual)
+    gone = leftovers(state.journal, record, actual)
     actual = replace(actual, objects={key: each for key, each in actual.objects.items() if key not in gone})
     changes = compare(wanted, actual, record, adopt=options.adopt, prune=options.prune, prune_limit=options.prune_limit)
     _check_others(api, [each for each in changes if each.action == "delete"])

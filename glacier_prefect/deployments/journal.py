@@ -26,7 +26,8 @@ class Journal:
 
     def exists(self) -> bool:
         """Whether a deploy runs, or was killed."""
-        return self._kept.has_journal() and (bool(self.entries()) or not self._kept.journal())
+        noted = self._kept.journal()
+        return any(each["event"] != "late" for each in noted) if noted else self._kept.has_journal()
 
     def begin(self, **note: Any) -> None:
         """Start the journal of a deploy."""
@@ -53,16 +54,22 @@ class Journal:
 
     def entries(self) -> list[dict[str, Any]]:
         """Return the notes of that deploy; the last may have been cut off by a kill and is left out then."""
-        return [each for each in self._kept.journal() if each["event"] != "late"]
+        return [each for each in self.all() if each["event"] != "late"]
 
     def late(self) -> list[dict[str, Any]]:
         """Return what deploys of the last minutes asked for and nobody knows whether it was done: it may yet be."""
-        now = time.time()
-        return [each for each in self._kept.journal() if each["event"] == "late" and each["until"] > now]
+        return [each for each in self.all() if each["event"] == "late"]
 
-    def expect(self, undo: Mapping[str, Any]) -> None:
-        """Note how to undo a creation that may come late."""
-        self._kept.note([{"event": "late", "until": time.time() + LATE, "undo": undo}])
+    def all(self) -> list[dict[str, Any]]:
+        """Return all notes but late ones that are too old."""
+        now = time.time()
+        return [each for each in self._kept.journal() if each["event"] != "late" or each["until"] > now]
+
+    def expect(self, creations: Sequence[Mapping[str, Any]]) -> None:
+        """Note creations that may come late, each by how to undo it."""
+        if creations:
+            until = time.time() + LATE
+            self._kept.note([{"event": "late", "until": until, "undo": each} for each in creations])
 
     def end(self) -> None:
         """The deploy has ended; nothing is left to undo or to finish but what may come late."""

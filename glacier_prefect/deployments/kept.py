@@ -161,22 +161,22 @@ class KeptFolder(Kept):
 
     def note(self, entries: Sequence[Entry], *, first: bool = False, urgent: bool = True) -> None:
         if not first:
-            return self._append(entries)
-        self._journal.unlink(missing_ok=True)
+            return self._append(self._journal, entries)
+        new = self._journal.with_suffix(".new")
         try:
-            self._append(entries)
-            sync_folder(self.folder)
-        except BaseException:
-            self._journal.unlink(missing_ok=True)
-            raise
+            self._append(new, entries)
+            os.replace(new, self._journal)
+        finally:
+            new.unlink(missing_ok=True)
+        sync_folder(self.folder)
 
-    def _append(self, entries: Sequence[Entry]) -> None:
+    def _append(self, journal: Path, entries: Sequence[Entry]) -> None:
         # Only its owner can read it, since it holds what it has to restore. A line that a kill cut off ends with no
         # newline: begin on one of our own.
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
         with (
             naming(self._journal),
-            os.fdopen(os.open(self._journal, flags, 0o600), "r+b", buffering=0) as file,
+            os.fdopen(os.open(journal, flags, 0o600), "r+b", buffering=0) as file,
         ):
             size = file.seek(0, os.SEEK_END)
             cut = b""

@@ -8,14 +8,14 @@ was not answered and is not there may come late, from a server that was busy: it
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glacier_prefect.deployments.actual import Actual
 from glacier_prefect.deployments.api import Api
 from glacier_prefect.deployments.desired import SCHEDULE
 from glacier_prefect.deployments.journal import Journal, created, not_done
-from glacier_prefect.deployments.state import State
+from glacier_prefect.deployments.state import Record, State
 from glacier_prefect.errors import DeployFailed
 
 PATHS = {"block": "/block_documents", "work_pool": "/work_pools", "deployment": "/deployments", "flow": "/flows"}
@@ -29,54 +29,61 @@ def recover(api: Api, state: State) -> str | None:
         api: Prefect's API.
         state: The environment's records and journal, locked.
     """
-    late = _delete_late(api, state)
+    record = state.record()
+    said = delete_late(api, state, record)
     entries = state.journal.entries()
-    if not entries:
-        if state.journal.exists():  # killed before its first note was whole
-            state.journal.end()
-        return late
-    begin = entries[0]
-    if state.record().deploy == begin["deploy"]:
-        finish(api, state, begin["deletions"])
-        return "An earlier deploy was killed before it had deleted all that it had to; that is done now."
-    problems = undo(api, state)
-    return " ".join(["An earlier deploy was killed; what it had changed is restored.", *problems])
+    if entries and record.deploy == entries[0]["deploy"]:
+        finish(api, state, entries[0]["deletions"])
+        said.append("An earlier deploy was killed before it had deleted all that it had to; that is done now.")
+    elif entries:
+        said += ["An earlier deploy was killed; what it had changed is restored.", *undo(api, state)]
+    elif state.journal.exists():  # killed before its first note was whole
+        state.journal.end()
+    return " ".join(said) or None
 
 
-def leftovers(state: State, actual: Actual) -> set[tuple[str, str]]:
+def leftovers(journal: Journal, record: Record, actual: Actual) -> set[tuple[str, str]]:
     """Return kind and name of what is there only since a deploy was killed, which the next one deletes first."""
-    record, found = state.record(), set()
-    for step, id in _creations(state.journal):
+    entries = journal.all()
+    ids, undone = created(entries), not_done(entries)
+    found = set()
+    for each in entries:
+        if each["event"] == "begin" and each["deploy"] == record.deploy:
+            found |= {(gone["kind"], gone["name"]) for gone in each["deletions"] if _has(actual, gone, gone["id"])}
+            continue
+        number, step = each.get("number"), each.get("undo", {})
+        if step.get("kind") not in KINDS or number in undone:
+            continue
         key = step["kind"], step["name"]
-        existing, owned = actual.objects.get(key), record.find(*key)
+        owned, existing = record.find(*key), actual.objects.get(key)
         if existing is None or (owned is not None and owned.id == existing.id):
             continue
-        if existing.id == id or all(existing.fields.get(each) == value for each, value in step["match"].items()):
+        if _has(actual, step, ids[number]) if number in ids else _is_it(step, existing.fields):
             found.add(key)
     return found
 
 
-def _creations(journal: Journal) -> Iterator[tuple[Mapping[str, Any], str | None]]:
-    """Yield how to undo each creation, and the id if it is known."""
-    entries = journal.entries()
-    ids, undone = created(entries), not_done(entries)
-    for each in entries:
-        if each["event"] == "intend" and each["number"] not in undone and each["undo"].get("kind") in KINDS:
-            yield each["undo"], ids.get(each["number"])
-    for each in journal.late():
-        yield each["undo"], None
+def _has(actual: Actual, named: Mapping[str, Any], id: str | None) -> bool:
+    existing = actual.objects.get((named["kind"], named["name"]))
+    return existing is not None and existing.id == id
 
 
-def _delete_late(api: Api, state: State) -> str | None:
-    """Delete what came after the deploy that had asked for it was undone, and say so."""
-    record, deleted = state.record(), []
+def delete_late(api: Api, state: State, record: Record) -> list[str]:
+    """Delete what Prefect made only after the deploy that had asked for it was undone, and say so."""
+    deleted, said = [], []
     for each in state.journal.late():
         step = each["undo"]
-        if record.find(step["kind"], step["name"]) is None and _delete_created(api, step, None):
-            deleted.append(f"{step['kind'].replace('_', ' ')} {step['name']}")
-    if not deleted:
-        return None
-    return f"What an earlier deploy had asked for came after that was undone, and is deleted: {', '.join(deleted)}."
+        what, owned = f"{step['kind'].replace('_', ' ')} {step['name']}", record.find(step["kind"], step["name"])
+        try:
+            if _delete_created(api, step, None, but=owned.id if owned else None):
+                deleted.append(what)
+        except DeployFailed as error:
+            if not error.refused:
+                raise  # it may be possible later
+            said.append(f"{what} was made by a deploy that is undone, and cannot be deleted: {error}")
+    if deleted:
+        said.append(f"Prefect made this only after the deploy was undone, and it is deleted: {', '.join(deleted)}.")
+    return said
 
 
 def undo(api: Api, state: State) -> list[str]:
@@ -90,20 +97,19 @@ def undo(api: Api, state: State) -> list[str]:
     entries = state.journal.entries()
     ids, undone = created(entries), not_done(entries)
     intended = [each for each in entries if each["event"] == "intend" and each["number"] not in undone]
-    late = None  # the first creation that is not there; those after it were not asked for before it was answered
+    late = []  # creations that are not there, and of which nobody knows that Prefect was not asked for them
     for each in reversed(intended):
         step = each["undo"]
         try:
             if step["method"] == "PATCH":
                 api.write("PATCH", step["path"], step["body"])
             elif _delete_created(api, step, ids.get(each["number"])) is None and each["number"] not in ids:
-                late = step
+                late.append(step)
         except DeployFailed as error:
             if not error.refused:
                 raise  # it may be possible later
             problems.append(f"But not {each['what']}: {error}")
-    if late is not None and late["kind"] in KINDS:
-        state.journal.expect(late)
+    state.journal.expect([step for step in late if step["kind"] in KINDS])
     state.journal.end()
     return problems
 
@@ -127,8 +133,14 @@ def undo_after(api: Api, state: State, error: BaseException) -> None:
         error.add_note(" ".join(["What this deploy had changed in Prefect is restored.", *problems]))
 
 
-def _delete_created(api: Api, step: Mapping[str, Any], id: str | None) -> bool | None:
+def _delete_created(api: Api, step: Mapping[str, Any], id: str | None, but: str | None = None) -> bool | None:
     """Delete what a deploy created; if it was killed before it knew the id, by its name, if it is what it created.
+
+    Args:
+        api: Prefect's API.
+        step: How to undo the creation.
+        id: What its answer said, None if that is not known.
+        but: The id of what is not to be deleted.
 
     Returns:
         Whether it is deleted; None if there is nothing of that name.
@@ -138,14 +150,17 @@ def _delete_created(api: Api, step: Mapping[str, Any], id: str | None) -> bool |
         found = next((each for each in found if each["slug"] == SCHEDULE), None)
     if found is None:
         return None
-    if found["id"] != (id or found["id"]):
-        return False
-    if any(found.get(key) != value for key, value in step["match"].items()):
+    if found["id"] == but or found["id"] != (id or found["id"]) or not _is_it(step, found):
         return False
     if step["kind"] == "flow" and is_used(api, found["id"]):
         return False
     api.write("DELETE", step["delete"].replace("{id}", found["id"]))
     return True
+
+
+def _is_it(step: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether an object has the fields of the one that was created under its name."""
+    return all(found.get(key) == value for key, value in step["match"].items())
 
 
 def finish(api: Api, state: State, deletions: Sequence[Mapping[str, Any]]) -> None:

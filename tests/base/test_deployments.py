@@ -19,6 +19,7 @@ from glacier_prefect.deployments.code import GitCode, LocalCode, code_hash, user
 from glacier_prefect.deployments.deploying import Planned
 from glacier_prefect.deployments.desired import Target, Wanted, desired
 from glacier_prefect.deployments.packages import install_steps
+from glacier_prefect.deployments.recovery import leftovers
 from glacier_prefect.deployments.state import NOTHING, Owned, Record, State
 from glacier_prefect.errors import ConfigurationError, DeployRefused
 from glacier_prefect.loading import load_pipeline
@@ -199,6 +200,49 @@ def test_a_journal_survives_a_line_that_a_kill_cut_off(tmp_path: Path) -> None:
     journal.done(number, "id")
     assert [each["event"] for each in journal.entries()] == ["begin", "intend", "done"]
     assert (tmp_path / "journal.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+CREATION = {"method": "DELETE", "kind": "deployment", "name": "a/dev", "match": {"version": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("done", "record", "existing", "left"),
+    [
+        ("nothing", None, "1", True),  # made, but killed before it knew the id
+        ("nothing", None, "theirs", False),
+        ("nothing", "id", "1", False),  # the record has it
+        ("nothing", "old", "1", True),  # someone deleted that one, and it was made again
+        ("noted", None, "1", True),
+        ("noted", None, "changed since", True),
+        ("noted another", None, "1", False),
+        ("refused", None, "1", False),
+        ("late", None, "1", True),
+        ("late", None, "theirs", False),
+        ("recorded", None, "1", True),  # all but the deletions was done
+        ("recorded another", None, "1", False),
+    ],
+)
+def test_a_plan_leaves_aside_what_the_next_deploy_deletes_first(
+    tmp_path: Path, done: str, record: str | None, existing: str, left: bool
+) -> None:
+    journal, id = State(tmp_path).journal, "other" if done.endswith("another") else "id"
+    recorded = done.startswith("recorded")
+    deletions = [{"kind": "deployment", "name": "a/dev", "id": id}] if recorded else []
+    journal.begin(deploy="before" if recorded else "killed", deletions=deletions)
+    if done == "late":
+        journal.expect([CREATION])
+    elif not recorded:
+        [number] = journal.intend([("deployment a/dev", CREATION)])
+        if done.startswith("noted"):
+            journal.done(number, id)
+        if done == "refused":
+            journal.undone([number])
+    there = Existing(kind="deployment", name="a/dev", id="id", fields={"version": existing})
+    owned = (Owned(kind="deployment", name="a/dev", id=record, fields={}),) if record else ()
+    known = Record(number=1, deploy="before", command="deploy", objects=owned)
+    found = leftovers(journal, known, Actual(objects={("deployment", "a/dev"): there}, flows={}))
+    assert found == ({("deployment", "a/dev")} if left else set())
+    assert leftovers(journal, known, Actual(objects={}, flows={})) == set()
 
 
 def test_a_git_address_with_a_credential_is_refused(tmp_path: Path) -> None:

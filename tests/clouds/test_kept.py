@@ -122,6 +122,32 @@ def test_records_journal_and_lock_are_the_same_everywhere(again: Callable[[], Ke
     assert (empty.numbers(), empty.journal.exists()) == ([], False)
 
 
+def test_what_may_come_late_is_known_for_some_minutes(
+    again: Callable[[], Kept], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, late = State(again()), [{"name": "one"}, {"name": "two"}]
+    with state.locked():
+        state.journal.begin(deploy="killed", deletions=[])
+        state.journal.expect(late)
+        state.journal.end()
+        monkeypatch.setattr("glacier_prefect.deployments.journal.LATE", -1)
+        state.journal.expect([{"name": "long ago"}])
+    other = State(again())
+    assert not other.journal.exists(), "nothing is left to undo"
+    with other.locked():
+        assert [each["undo"] for each in other.journal.late()] == late
+        other.journal.begin(deploy="next", deletions=[])
+        other.journal.intend([("three", {})])
+    assert other.journal.exists()
+    with other.locked():
+        assert [each["event"] for each in other.journal.entries()] == ["begin", "intend"]
+        other.journal.end()
+        assert [each["undo"] for each in other.journal.late()] == late
+        other.forget()
+    last = State(again())
+    assert (last.journal.exists(), last.journal.late()) == (False, [])
+
+
 def test_nothing_is_left_of_an_environment_that_was_forgotten(place: Place) -> None:
     state = State(place.kept())
     with state.locked():

@@ -55,6 +55,7 @@ class _Slow(Forwarder):
     def respond(self) -> None:
         if (self.command, self.path.rstrip("/")) != ("POST", "/api/deployments"):
             return super().respond()
+        self.body = iter([b"".join(self.body)])  # whole, before its client may go
         self.server.came.set()
         self.server.go.wait()
         try:
@@ -115,6 +116,7 @@ def test_an_interrupt_waits_for_the_answer_and_all_is_undone(project: Any, api: 
         stopped.process.wait(1)
     slow.go.set()
     _, said = stopped.process.communicate(timeout=30)
+    assert "Waiting for Prefect's answer; Ctrl-C again does not wait." in said
     assert stopped.process.returncode == 130, said
     assert "Interrupted. What this deploy had changed in Prefect is restored." in said
     assert stopped.late(api) is None
@@ -145,7 +147,7 @@ def test_what_comes_after_all_was_undone_is_known_as_ones_own(
     assert ("nothing changes" in stopped.run("plan")) == (then == "unwanted")
     assert stopped.late(api)["id"] == id, "a plan changes nothing"
     said = stopped.run("deploy", "--yes")
-    assert f"came after that was undone, and is deleted: deployment {stopped.name}-late/dev" in said
+    assert f"only after the deploy was undone, and it is deleted: deployment {stopped.name}-late/dev." in said
     assert bool(stopped.late(api)) == (then == "wanted")
     stopped.run("deploy", "--yes")
     assert bool(stopped.late(api)) == (then == "wanted")
