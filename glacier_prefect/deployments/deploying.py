@@ -267,7 +267,7 @@ def destroy(
     with _locked(api, state):
         recovered = recover(api, state)
         record = state.record()
-        actual = read_actual(api, names_in(record))
+        actual = read_actual(api, record.names)
         changes = [
             Change(action="delete", kind=each.kind, name=each.name, existing=existing)
             for kind in ("deployment", "work_pool", "block")
@@ -381,17 +381,12 @@ def _compared(
     record = state.record()
     if state.is_held:
         delete_late(api, state, record)  # Terraform may have taken minutes
-    actual = read_actual(api, {*((each.kind, each.name) for each in wanted), *names_in(record)})
+    actual = read_actual(api, {*((each.kind, each.name) for each in wanted), *record.names})
     gone = leftovers(state.journal, record, actual)
     actual = replace(actual, objects={key: each for key, each in actual.objects.items() if key not in gone})
     changes = compare(wanted, actual, record, adopt=options.adopt, prune=options.prune, prune_limit=options.prune_limit)
     _check_others(api, [each for each in changes if each.action == "delete"])
     return changes, actual, record
-
-
-def names_in(record: Record) -> set[tuple[str, str]]:
-    """Return kind and name of all that a record has."""
-    return {(each.kind, each.name) for each in record.objects}
 
 
 def _planned_outputs(saved: Plan) -> dict[str, Any]:

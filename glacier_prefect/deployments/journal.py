@@ -5,7 +5,7 @@ of Prefect.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from glacier_prefect.deployments.kept import Kept
@@ -71,9 +71,14 @@ class Journal:
             until = time.time() + LATE
             self._kept.note([{"event": "late", "until": until, "undo": each} for each in creations])
 
-    def end(self) -> None:
-        """The deploy has ended; nothing is left to undo or to finish but what may come late."""
-        if late := self.late():
+    def end(self, made: Collection[tuple[str, str]] = ()) -> None:
+        """The deploy has ended; nothing is left to undo or to finish but what may come late.
+
+        Args:
+            made: Kind and name of what is there: of these nothing comes late any more.
+        """
+        late = [each for each in self.late() if (each["undo"]["kind"], each["undo"]["name"]) not in made]
+        if late:
             self._kept.note(late, first=True)
         else:
             self._kept.end_journal()

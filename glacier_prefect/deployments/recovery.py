@@ -174,7 +174,7 @@ def finish(api: Api, state: State, deletions: Sequence[Mapping[str, Any]]) -> No
         name = each["name"].rpartition("/")[2] if each["kind"] == "deployment" else each["name"]
         if found is not None and (found["id"], found["name"]) == (each["id"], name):
             api.write("DELETE", f"{PATHS[each['kind']]}/{key}")
-    state.journal.end()
+    state.journal.end(made=state.record().names)
 
 
 def quoted(name: str) -> str:

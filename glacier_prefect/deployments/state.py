@@ -54,6 +54,11 @@ class Record:
     objects: tuple[Owned, ...]
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
+    @property
+    def names(self) -> set[tuple[str, str]]:
+        """Kind and name of all of these."""
+        return {(each.kind, each.name) for each in self.objects}
+
     def find(self, kind: str, name: str) -> Owned | None:
         """Return an object of the record, None if it is not in it."""
         return next((each for each in self.objects if (each.kind, each.name) == (kind, name)), None)

@@ -8,7 +8,7 @@ from typing import Any
 from glacier_prefect.deployments.actual import Actual, read_actual
 from glacier_prefect.deployments.api import Api
 from glacier_prefect.deployments.changes import compare
-from glacier_prefect.deployments.deploying import Desired, Infrastructure, names_in, outputs_of
+from glacier_prefect.deployments.deploying import Desired, Infrastructure, outputs_of
 from glacier_prefect.deployments.desired import Wanted
 from glacier_prefect.deployments.state import Owned, Record, State
 
@@ -25,7 +25,7 @@ def status(
     """
     record = state.record()
     wanted = {(each.kind, each.name): each for each in desired(known or outputs_of(infrastructure))}
-    actual = read_actual(api, {*wanted, *names_in(record)})
+    actual = read_actual(api, {*wanted, *record.names})
     recorded = {(each.kind, each.name): each for each in record.objects}
     newer = [
         {"kind": kind, "name": name, "what": "not deployed" if old is None else "code is newer"}

@@ -125,13 +125,13 @@ def test_records_journal_and_lock_are_the_same_everywhere(again: Callable[[], Ke
 def test_what_may_come_late_is_known_for_some_minutes(
     again: Callable[[], Kept], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state, late = State(again()), [{"name": "one"}, {"name": "two"}]
+    state, late = State(again()), [{"kind": "block", "name": name} for name in ("one", "two")]
     with state.locked():
         state.journal.begin(deploy="killed", deletions=[])
         state.journal.expect(late)
         state.journal.end()
         monkeypatch.setattr("glacier_prefect.deployments.journal.LATE", -1)
-        state.journal.expect([{"name": "long ago"}])
+        state.journal.expect([{"kind": "block", "name": "long ago"}])
     other = State(again())
     assert not other.journal.exists(), "nothing is left to undo"
     with other.locked():
@@ -141,8 +141,8 @@ def test_what_may_come_late_is_known_for_some_minutes(
     assert other.journal.exists()
     with other.locked():
         assert [each["event"] for each in other.journal.entries()] == ["begin", "intend"]
-        other.journal.end()
-        assert [each["undo"] for each in other.journal.late()] == late
+        other.journal.end(made={("block", "two"), ("deployment", "one")})
+        assert [each["undo"] for each in other.journal.late()] == late[:1]
         other.forget()
     last = State(again())
     assert (last.journal.exists(), last.journal.late()) == (False, [])

@@ -34,11 +34,13 @@ def flow():
 
 
 class Slow(Served, Server):
-    """Stands before the Prefect server, which works on creations of deployments for as long as `hold` says.
+    """Stands before the Prefect server, which works on a creation of a deployment when it is let.
 
     Attributes:
-        came: One has come.
-        hold: Cleared to let it be worked on.
+        came: Set when one has come.
+        go: To be set to let it be worked on.
+        done: Set when it is answered.
+        status: Of that answer.
     """
 
     def __init__(self, url: str) -> None:
@@ -47,6 +49,7 @@ class Slow(Served, Server):
         super().__init__(0, behind.port, _Slow)
         self.url = f"http://127.0.0.1:{self.server_port}{behind.path}"
         self.came, self.go, self.done = threading.Event(), threading.Event(), threading.Event()
+        self.status = 0
 
 
 class _Slow(Forwarder):
@@ -55,13 +58,16 @@ class _Slow(Forwarder):
     def respond(self) -> None:
         if (self.command, self.path.rstrip("/")) != ("POST", "/api/deployments"):
             return super().respond()
-        self.body = iter([b"".join(self.body)])  # whole, before its client may go
+        body = b"".join(self.body)  # before its client may go
         self.server.came.set()
         self.server.go.wait()
-        try:
-            super().respond()  # though its client may have gone
-        finally:
-            self.server.done.set()
+        while True:
+            with self.ask(self.command, self.path, self.passed_on(), [body]) as response:
+                if response.status == 503:  # its database is busy
+                    continue
+                self.server.status = response.status
+                self.server.done.set()
+                return self.relay(response)  # though its client may have gone
 
 
 @pytest.fixture
@@ -106,6 +112,7 @@ class Stopped:
         assert self.late(api) is None
         self.slow.go.set()
         assert self.slow.done.wait(30)
+        assert self.slow.status in (200, 201), self.slow.status
         return str(self.late(api)["id"])
 
 
