@@ -55,7 +55,7 @@ class Server:
 
     def is_alive(self) -> bool:
         """Whether its process runs, and is that server: the number of one that ended may be another's by now."""
-        return f" prefect server start --host 127.0.0.1 --port {urlsplit(self.url).port} " in _command_line(self.pid)
+        return f" {_words(str(urlsplit(self.url).port))} " in _command_line(self.pid)
 
     def answers(self, seconds: float = ANSWER_SECONDS) -> bool:
         """Whether its API says that it is well."""
@@ -148,6 +148,11 @@ def stop(folder: Path) -> Server | None:
     return server if was_alive else None
 
 
+def _words(port: str) -> str:
+    """Return what Python is started with for a server."""
+    return f"-m glacier_prefect.prefect_server server start --host 127.0.0.1 --port {port}"
+
+
 def _spawn(home: Path) -> Server:
     from datetime import UTC, datetime
     from importlib.metadata import version
@@ -162,10 +167,9 @@ def _spawn(home: Path) -> Server:
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "DO_NOT_TRACK": "1",
     }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
     with open(home / "server.log", "wb") as log:
         process = subprocess.Popen(
-            command,
+            [sys.executable, *_words(port).split()],
             cwd=home,  # settings of the user's that are files in the project's folder or variables are not for it
             env={name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | settings,
             stdin=subprocess.DEVNULL,

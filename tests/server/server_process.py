@@ -34,9 +34,10 @@ def main() -> None:
         "PREFECT_SERVER_UI_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
+    command = ["-m", "glacier_prefect.prefect_server", "server", "start", "--host", "127.0.0.1", "--port", port]
     with open(home / "server.log", "wb") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port],
+            [sys.executable, *command],
             env={name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | settings,
             stdin=subprocess.DEVNULL,
             stdout=log,
