@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 OWN = ".glacier"
-ATTEMPTS = 20
+ATTEMPTS = 200
 CLOCK_TICK = 0.02  # seconds; more than the time in which a file can change twice and keep its modification time
 
 T = TypeVar("T")
@@ -281,7 +281,10 @@ class LocalSink(_Local, Sink):
 
 
 def _while_it_changes(read: Callable[[], T]) -> T:
-    """Return what `read` does, again if a file vanished between listing and reading because it was replaced."""
+    """Return what `read` does, again if a file vanished between listing and reading because it was replaced.
+
+    Many times: a writer that keeps no superseded version may be quicker than every second attempt.
+    """
     for _ in range(ATTEMPTS):
         try:
             return read()
