@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glacier_prefect.errors import ConfigurationError
+from glacier_prefect.environments import find_project
+from glacier_prefect.errors import ConfigurationError, OptionError
 from glacier_prefect.graph import Node, executor_name
+from glacier_prefect.providers.environment import environment_pool
 from glacier_prefect.sources import Location, Sink, Source
 from glacier_prefect.tasks import Task
 
@@ -34,10 +36,11 @@ def analyze(pipeline: Pipeline) -> dict[str, Any]:
     """Return what a pipeline is; see `Pipeline.analyze`.
 
     Returns:
-        `{"version": 1, "pipeline", "nodes", "edges", "locations", "executors"}`; an executor has the Terraform
-        `modules` that its tasks need, by source; nodes are in the order in which they
-        can run, and `computed` is False for those whose frames stay lazy into their one consumer (a task that is
-        annotated to return no frame is computed, `because` it "returns int").
+        `{"version": 1, "pipeline", "nodes", "edges", "locations", "providers", "executors", "work_pool"}`; an executor
+        has the Terraform `modules` that its tasks need, by source; nodes are in the order in which they can run, and
+        `computed` is False for those whose frames stay lazy into their one consumer (a task that is annotated to return
+        no frame is computed, `because` it "returns int"); `unseen` are functions that open sources or sinks which no
+        graph shows. The work pool is that of the environment, None without a project.
     """
     graph = pipeline.graph
     locations = _locations(graph.locations)
@@ -64,11 +67,24 @@ def analyze(pipeline: Pipeline) -> dict[str, Any]:
             {entry["id"]: entry for entry in _entries(graph.locations, locations)}.values(),
             key=lambda entry: entry["id"],
         ),
+        "providers": sorted({each.provider_name for each in graph.locations}),
+        "work_pool": _work_pool(pipeline),
         "executors": [
             {"name": name, "tasks": tasks, **({"modules": sorted(modules[name])} if modules[name] else {})}
             for name, tasks in sorted(executors.items())
         ],
     }
+
+
+def _work_pool(pipeline: Pipeline) -> dict[str, str] | None:
+    project = find_project(pipeline.file)
+    if project.name is None:
+        return None
+    name = f"glacier-{project.name}-{project.environment().name}-pool"
+    try:
+        return {"name": name, "type": environment_pool(project).type}
+    except (ConfigurationError, OptionError):
+        return None  # a setting is missing or wrong, which matters when something is deployed
 
 
 def _node(node: Node, reasons: tuple[str, ...], locations: Mapping[int, str]) -> dict[str, Any]:
@@ -89,6 +105,7 @@ def _node(node: Node, reasons: tuple[str, ...], locations: Mapping[int, str]) ->
         "reads": sorted({locations[id(each)] for each in node.reads}),
         "writes": sorted({locations[id(each)] for each in node.writes}),
         "secrets": list(node.secrets),
+        "unseen": list(node.unseen),
     }
 
 

@@ -208,7 +208,7 @@ def fingerprint(value: Any) -> Any:
 def call_fingerprint(task: Task[..., Any], arguments: Mapping[str, Any]) -> str:
     """Return the digest of a call: the function with all that it refers to, the task's settings, and the arguments."""
     digest = hashlib.blake2b(digest_size=16)
-    uses = referred(task.fn)
+    uses = (*referred(task.fn), *task.reads)
     for each in uses:
         if inspect.isfunction(each) or isinstance(each, Location) or each is task.fn:
             digest.update(f"{_code(each)}\0{_constants(each)}\0".encode())

@@ -54,7 +54,7 @@ from glacier_prefect.ready_queue import ReadyQueue, Work
 from glacier_prefect.run_context import RunContext, setting
 from glacier_prefect.run_folders import exchange_root, shared_folders
 from glacier_prefect.seen import Seen, show_artifact
-from glacier_prefect.task_bodies import escaped, node_tasks, seen_of, timed
+from glacier_prefect.task_bodies import Expected, escaped, expected, node_tasks, seen_of, timed
 
 RUN_DATE_TAG = "glacier:run_date="
 _run_date: ContextVar[datetime | None] = ContextVar("glacier_run_date", default=None)
@@ -215,6 +215,7 @@ class _Run:
         try:
             with (
                 setting(seen_of, seen),
+                setting(expected, self._expected()),
                 run_context.entered(self.context),
                 setting(_nested, False),
                 setting(_run_date, self.context.run_date),
@@ -240,6 +241,11 @@ class _Run:
         if not values.holds_frames(result):
             close_exchange(Path(self.context.exchange))
         return result
+
+    def _expected(self) -> Expected:
+        """Return what this run and those that it is a part of read and write."""
+        outer = expected.get()
+        return Expected(locations=(*(outer.locations if outer else ()), *self.graph.locations))
 
     def _show_artifact(self, seen: dict[str, Seen]) -> None:
         for name in self.graph.nodes:

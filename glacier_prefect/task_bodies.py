@@ -9,9 +9,10 @@ import contextlib
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -36,10 +37,45 @@ from glacier_prefect.plans import Plan, gathered, make_plans
 from glacier_prefect.run_context import RunContext, setting
 from glacier_prefect.run_folders import exchange_root
 from glacier_prefect.seen import Seen, show_assets
+from glacier_prefect.sources import Location, Source
 from glacier_prefect.tasks import Task, each_item
+
+logger = logging.getLogger("prefect.glacier.tasks")
 
 seen_of: ContextVar[dict[str, Seen] | None] = ContextVar("glacier_seen", default=None)
 """What is known of each node of the run that is going on here; None if nothing is shown of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What the graph of a run, and of those that it is a part of, says that is read and written.
+
+    Attributes:
+        locations: Sources and sinks.
+        told: What was read or written besides, and is told already.
+    """
+
+    locations: tuple[Location, ...]
+    told: set[tuple[str, str]] = field(default_factory=set)
+
+    def check(self, node: Node, touched: Sequence[tuple[str, Source]]) -> None:
+        """Warn of what a node has read or published that no graph shows."""
+        for what, source in touched:
+            if any(each.overlaps(source) for known in (node.locations, self.locations) for each in known):
+                continue
+            place = f"{source.bucket}/{source.path}"
+            if (node.name, place) not in self.told:
+                self.told.add((node.name, place))
+                verb = "reads" if what == "read" else "writes"
+                logger.warning(
+                    "Task %r %s %s, which the pipeline's graph does not show: in a cloud its run may have no right to. "
+                    "Hint: declare it with @task(%s=[...]).",
+                    *(node.name, verb, place, verb),
+                )
+
+
+expected: ContextVar[Expected | None] = ContextVar("glacier_expected", default=None)
+"""What the run that is going on here is expected to read and write; None in processes that know no graph."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +98,7 @@ class _Body:
         assert attempt is not None
         # The name of a mapped task's run says which item it is; that of any other may be the user's own.
         context = replace(context, node=attempt.task_run.name if self.node.kind == "map" else self.node.name)
-        with run_context.entered(context), _named_errors(self.plan), _shown(self.node.name):
+        with run_context.entered(context), _named_errors(self.plan), _shown(self.node):
             arguments = gathered(dict(arguments)) if self.context is not None else arguments
             inputs = self.plan.open(arguments)
             if self.node.kind == "sink":
@@ -84,16 +120,18 @@ class _Body:
 
 
 @contextlib.contextmanager
-def _shown(node: str) -> Iterator[None]:
-    """Show in Prefect what is read and published within the block, if the run is reported to an API."""
-    if engine.is_serverless():
-        yield
-        return
+def _shown(node: Node) -> Iterator[None]:
+    """Show in Prefect what is read and published within the block, if the run is reported to an API, and warn of what
+    the graph does not show.
+    """
     touched: list[tuple[str, Any]] = []
     with setting(run_context.touched, touched):
         yield
-    seen = seen_of.get()
-    show_assets(touched, Seen() if seen is None else seen.setdefault(node, Seen()))
+    if (known := expected.get()) is not None:
+        known.check(node, touched)
+    if not engine.is_serverless():
+        seen = seen_of.get()
+        show_assets(touched, Seen() if seen is None else seen.setdefault(node.name, Seen()))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from glacier_prefect.environments import find_project
 from glacier_prefect.errors import ArgumentsError, DependencyError, OptionError, nearest
 from glacier_prefect.executors import EXECUTORS, Executor, environment_executor
 from glacier_prefect.executors.base import call
+from glacier_prefect.sources import Sink, Source
 from glacier_prefect.sources.checks import declared_checks, declared_schema
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ PREFECT_TASK_OPTIONS = frozenset(
     }
 )
 CACHE_OPTIONS = frozenset({"cache_expiration", "cache_key_fn", "cache_policy", "refresh_cache"})
-OWN_OPTIONS = frozenset({"name", "depends_on", "executor", "materialize", "columns", "schema", "checks", "cache"})
+OWN_OPTIONS = frozenset(
+    {"name", "depends_on", "executor", "materialize", "columns", "schema", "checks", "cache", "reads", "writes"}
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class Task(Generic[P, R]):
         schema: Columns that its result has to have, and their types.
         checks: Expressions that have to be true for each row of its result.
         cache: Whether a result is taken from an earlier run that had the same function, settings and input data.
+        reads: Sources that its function makes itself, or finds where nobody can see them.
+        writes: Sinks of that kind.
         options: Options of Prefect's task decorator.
         supplied: Parameters that the executor fills itself.
         origin: The task that this one was made from by `with_options`, else None.
@@ -103,6 +108,8 @@ class Task(Generic[P, R]):
     schema: Mapping[str, Any] | None = None
     checks: tuple[pl.Expr, ...] = ()
     cache: bool = False
+    reads: tuple[Source, ...] = ()
+    writes: tuple[Sink, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     supplied: tuple[str, ...] = ()
     origin: Task[P, R] | None = None
@@ -231,6 +238,8 @@ def task(
     schema: Mapping[str, Any] | None = None,
     checks: Iterable[pl.Expr] | pl.Expr = (),
     cache: bool = False,
+    reads: Source | Sequence[Source] = (),
+    writes: Sink | Sequence[Sink] = (),
     **options: Any,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
@@ -243,8 +252,9 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         options: `name`; `depends_on`, a task or a list of tasks that have to be done before; `executor`, where the body
             runs; `materialize`, True to compute its frames in its own node, False to keep them lazy; `columns`, the
             columns that it reads of its frame inputs; `schema` and `checks` on its result; `cache`, True to take an
-            earlier result while nothing it depends on has changed; and every option of Prefect's task decorator
-            (`retries`, `timeout_seconds`, `tags`, ...).
+            earlier result while nothing it depends on has changed; `reads` and `writes`, sources and sinks that its
+            function makes itself, so that analysis and the run's rights have them; and every option of Prefect's task
+            decorator (`retries`, `timeout_seconds`, `tags`, ...).
 
     Raises:
         DependencyError: `depends_on` holds something that is not a Task.
@@ -306,6 +316,8 @@ def _make(fn: Callable[P, R], options: Mapping[str, Any]) -> Task[P, R]:
         schema=declared_schema(options.get("schema"), where),
         checks=declared_checks(options.get("checks", ()), where),
         cache=bool(options.get("cache", False)),
+        reads=_located("reads", options.get("reads", ()), Source, where),
+        writes=_located("writes", options.get("writes", ()), Sink, where),
         options={key: value for key, value in options.items() if key not in OWN_OPTIONS},
         supplied=supplied,
     )
@@ -338,6 +350,18 @@ def _remedy(wrong: Any) -> str:
     if inspect.isfunction(wrong):
         return f"decorate {wrong.__name__!r} with @task."
     return "pass a function decorated with @task, or a list of them."
+
+
+def _located(option: str, given: Any, kind: Any, where: str) -> tuple[Any, ...]:
+    found = tuple(given) if isinstance(given, list | tuple) else (given,)
+    for each in found:
+        if not isinstance(each, kind):
+            what = "sources" if option == "reads" else "sinks"
+            raise OptionError(
+                f"{option} of {where} has {each!r} ({type(each).__name__}); expected {what}, as of "
+                f"provider.bucket_{what[:-1]}(...)."
+            )
+    return found
 
 
 def _columns(given: Any, fn: Callable[..., Any], supplied: tuple[str, ...], where: str) -> dict[str, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from glacier_prefect.environments import Project
 from glacier_prefect.errors import OptionError, OverlapError
 from glacier_prefect.executors import EXECUTORS, Executor, environment_executor
 from glacier_prefect.graph.placeholders import Ref
-from glacier_prefect.graph.references import leaves, referred
+from glacier_prefect.graph.references import leaves, makers, referred
 from glacier_prefect.sources import Location, Sink, Source
 from glacier_prefect.tasks import CACHE_OPTIONS, Task, Unmapped
 
@@ -70,15 +70,25 @@ class Node:
 
     @cached_property
     def locations(self) -> tuple[Location, ...]:
-        """Sources and sinks that it is given, or that its function refers to; for a sub-flow those of its nodes."""
+        """Sources and sinks that it is given, that its function refers to, or that it declares; those of a sub-flow's
+        nodes.
+        """
         found = [leaf for leaf in leaves(self.arguments) if isinstance(leaf, Location)]
         if isinstance(self.call, Sink):
             found.append(self.call)
         elif isinstance(self.call, Task):
             found += [each for each in referred(self.call.fn) if isinstance(each, Location)]
+            found += (*self.call.reads, *self.call.writes)
         elif self.kind == "flow":
             found += self.call.graph.locations
         return tuple(dict.fromkeys(found))
+
+    @cached_property
+    def unseen(self) -> tuple[str, ...]:
+        """Functions, with file and line, that make sources or sinks while they run, unless the task declares any."""
+        if not isinstance(self.call, Task) or self.call.reads or self.call.writes:
+            return ()
+        return makers(self.call.fn)
 
     @property
     def reads(self) -> tuple[Source, ...]:

@@ -22,6 +22,7 @@ from glacier_prefect.tasks import Task, Unmapped
 
 WHOLE = Location | Secret | str | int | float | bytes | None  # which are not looked into
 GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+MAKERS = frozenset({"bucket_sink", "bucket_source"})  # what every provider makes them by
 
 
 def leaves(value: Any) -> list[Any]:
@@ -69,6 +70,15 @@ def referred(function: Callable[..., Any]) -> tuple[Any, ...]:
             seen[id(given), names] = given  # kept, so that no other object gets its id
             pending += [(leaf, names) for leaf in leaves(_parts(given, names))]
     return tuple(found.values())
+
+
+def makers(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names, with file and line, of the functions that code refers to and that make sources or sinks."""
+    return tuple(
+        f"{each.__qualname__} ({os.path.basename(each.__code__.co_filename)}:{each.__code__.co_firstlineno})"
+        for each in referred(function)
+        if inspect.isfunction(each) and _names(each.__code__) & MAKERS
+    )
 
 
 def _parts(given: Any, names: frozenset[str]) -> list[Any]:

@@ -72,6 +72,8 @@ def _header(report: dict[str, Any]) -> RenderableType:
         _count(sum(location["role"] != "source" for location in report["locations"]), "sink"),
     ]
     facts.add_row("graph", _plain(", ".join(counts)))
+    if pool := report["work_pool"]:
+        facts.add_row("work pool", _plain(f"{pool['name']} ({pool['type']})"))
     for executor in report["executors"]:
         if needed := executor.get("modules"):
             facts.add_row(_plain(executor["name"]), _plain("needs " + ", ".join(needed)))
@@ -153,6 +155,7 @@ def _data(node: dict[str, Any]) -> list[Text]:
         *(_plain(f"  reads {read}", "dim") for read in node["reads"]),
         *(_plain(f"  writes {written}", "dim") for written in node["writes"]),
         *(_plain(f"  secret {name}", "dim") for name in node["secrets"]),
+        *(_plain(f"  unseen: what {name} opens; declare it in reads=, writes=", "red") for name in node["unseen"]),
     ]
 
 

@@ -21,6 +21,7 @@ def node(name: str, **given: Any) -> dict[str, Any]:
         "reads": [],
         "writes": [],
         "secrets": [],
+        "unseen": [],
         **given,
     }
 
@@ -67,6 +68,8 @@ def report(nodes: list[dict[str, Any]], edges: list[dict[str, Any]], **given: An
         "nodes": nodes,
         "edges": edges,
         "locations": given.pop("locations", []),
+        "providers": ["local"],
+        "work_pool": None,
         "executors": [{"name": name, "tasks": tasks} for name, tasks in executors.items()],
     }
 

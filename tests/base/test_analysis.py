@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from glacier_prefect import LocalExecutor, Pipeline, Secret, SparkExecutor, pipeline, task
 from glacier_prefect.environments import loading
+from glacier_prefect.loading import load_pipeline
 from glacier_prefect.providers import AWSProvider, AzureProvider, LocalProvider
 from glacier_prefect.report import render_text
 
@@ -78,6 +80,14 @@ def test_the_report_says_what_the_pipeline_is() -> None:
         {"from": "clean", "to": "count", "kind": "data", "label": "frame"},
     ]
     assert report["executors"] == [{"name": "local", "tasks": ["load", "clean"]}, {"name": "spark", "tasks": ["count"]}]
+    assert report["providers"] == ["local"]
+
+
+def test_the_report_is_its_snapshot_so_that_programs_may_rely_on_it() -> None:
+    text = json.dumps(daily.analyze(), indent=1, sort_keys=True)
+    text = re.sub(r'"[^"]*test_analysis\.py(:\d+)?"', '"test_analysis.py"', text)
+    text = re.sub(r'"file://[^"]*/data/', '"file:///data/', text)
+    assert text + "\n" == (Path(__file__).parent / "snapshots/analysis.json").read_text()
 
 
 def test_a_node_says_what_it_is() -> None:
@@ -96,6 +106,7 @@ def test_a_node_says_what_it_is() -> None:
         "reads": ["raw/orders/{run_date:%Y}/*.csv"],
         "writes": [],
         "secrets": [],
+        "unseen": [],
     }
     cleaned = node(daily, "clean")
     assert cleaned["options"] == {"retries": 2, "tags": ["a"], "checks": ['[(col("a")) > (dyn int: 0)]']}
@@ -105,6 +116,50 @@ def test_a_node_says_what_it_is() -> None:
     )
     written = node(daily, "write-daily")
     assert (written["kind"], written["computed"], written["writes"]) == ("sink", True, ["out/daily/{region}.parquet"])
+
+
+def helper_that_opens(name: str) -> Any:
+    return provider.bucket_source("raw", f"{name}.parquet").scan()
+
+
+def test_what_no_graph_shows_is_said_until_it_is_declared() -> None:
+    @task
+    def opens() -> Any:
+        return helper_that_opens("hidden")
+
+    declared = opens.with_options(
+        name="declared",
+        reads=[provider.bucket_source("raw", "hidden.parquet")],
+        writes=provider.bucket_sink("out", "hidden.parquet"),
+    )
+
+    @pipeline
+    def both() -> None:
+        opens()
+        declared()
+
+    first, second = both.analyze()["nodes"]
+    assert [each.partition(":")[0] for each in first["unseen"]] == ["helper_that_opens (test_analysis.py"]
+    assert (first["reads"], first["writes"]) == ([], [])
+    assert second["unseen"] == []
+    assert (second["reads"], second["writes"]) == (["raw/hidden.parquet"], ["out/hidden.parquet"])
+    text = " ".join(render_text(both.analyze()).split())
+    assert "unseen: what helper_that_opens (test_analysis.py:" in text
+    assert "declare it in reads=, writes=" in text
+
+
+def test_the_work_pool_is_that_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "flow.py").write_text(
+        "from glacier_prefect import pipeline, task\n@task\ndef one(): return 1\n@pipeline\ndef flow(): return one()\n"
+    )
+    settings = 'project = "shop"\n[environments.prod]\nprovider = "aws"\nregion = "eu-west-1"\n'
+    (tmp_path / "glacier.toml").write_text(settings)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLACIER_ENV", "prod")
+    found = load_pipeline("flow.py").analyze()
+    assert (found["providers"], found["work_pool"]) == ([], {"name": "glacier-shop-prod-pool", "type": "ecs"})
+    (tmp_path / "glacier.toml").write_text(settings + 'work_pool = "none-of-these"\n')
+    assert load_pipeline("flow.py").analyze()["work_pool"] is None
 
 
 def test_locations_have_the_prefix_before_the_first_field() -> None:

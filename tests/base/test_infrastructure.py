@@ -158,6 +158,21 @@ def test_a_pipeline_is_granted_what_its_sub_flows_touch_and_what_it_reads_back(f
     assert "writers" not in root["module"]["local_bucket_shop"]
 
 
+def test_what_a_task_declares_is_granted(folder: Path) -> None:
+    (folder / "flow.py").write_text(
+        SMALL.replace(
+            "@task\ndef again(",
+            '@task(reads=[provider.bucket_source("shop", "rates.csv")],\n'
+            '      writes=provider.bucket_sink("reports", "seen/{run_date:%Y}.parquet"))\ndef again(',
+        )
+    )
+    _, root = generated()
+    assert root["module"]["local_work_pool"]["pipelines"]["outer"] == {
+        "reads": {"reports": ["total.parquet"], "shop": ["orders/", "rates.csv"]},
+        "writes": {"reports": ["daily/", "seen/", "total.parquet"]},
+    }
+
+
 def test_values_known_only_after_apply_are_references_and_paths_are_relative(folder: Path) -> None:
     made, root = generated()
     assert root["output"]["buckets"]["value"]["local_bucket_shop"] == "${module.local_bucket_shop.uri}"

@@ -120,6 +120,56 @@ def test_a_run_that_fails_says_nothing_of_results_that_could_not_be_stored(caplo
     assert not [each.getMessage() for each in caplog.records if "Failed to write result" in each.getMessage()]
 
 
+@pytest.mark.parametrize("declared", [False, True])
+def test_what_is_read_and_written_besides_the_graph_is_warned_of_once(
+    declared: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = LocalProvider()
+    provider.bucket_sink("raw", "1.parquet").write(pl.LazyFrame({"a": [1]}))
+    options = {
+        "reads": [provider.bucket_source("raw", "*.parquet")],
+        "writes": [provider.bucket_sink("out", "{run_date:%Y}.parquet")],
+    }
+
+    @task(**(options if declared else {}))
+    def hidden(number: int) -> int:
+        frame = provider.bucket_source("raw", f"{number}.parquet").scan()
+        return provider.bucket_sink("out", "{run_date:%Y}.parquet").write(frame).scan().collect().height
+
+    @pipeline
+    def touching():
+        return hidden.map([1, 1, 1])
+
+    assert touching.run(run_date="2026-01-31") == [1, 1, 1]
+    warned = [each.getMessage() for each in caplog.records if "graph does not show" in each.getMessage()]
+    if declared:
+        assert warned == []
+    else:
+        assert [each.partition(", which")[0] for each in warned] == [
+            "Task 'hidden' reads raw/1.parquet",
+            "Task 'hidden' writes out/2026.parquet",
+        ]
+        assert "declare it with @task(reads=[...])" in warned[0]
+
+
+def test_a_cached_result_is_that_of_the_declared_sources(tmp_path: Path) -> None:
+    provider = LocalProvider()
+    sink = provider.bucket_sink("raw", "a.parquet")
+    sink.write(pl.LazyFrame({"a": [1]}))
+
+    @task(cache=True, reads=[sink.twin()])
+    def hidden() -> int:
+        return provider.bucket_source("raw", "a.parquet").scan().collect().height
+
+    @pipeline
+    def counted():
+        return hidden()
+
+    assert counted.run() == 1
+    sink.write(pl.LazyFrame({"a": [1, 2]}))
+    assert counted.run() == 2
+
+
 def test_wrong_parameters_are_an_error_before_anything_runs() -> None:
     @pipeline
     def limited(limit: int = 1):

@@ -9,6 +9,7 @@ import pytest
 
 from glacier_prefect import LocalExecutor, Task, pipeline, task, unmapped
 from glacier_prefect.errors import ArgumentsError, DependencyError, OptionError
+from glacier_prefect.providers import LocalProvider
 
 
 @task
@@ -56,6 +57,9 @@ def test_depends_on_takes_one_task_or_a_list_and_keeps_each_once() -> None:
 def undecorated() -> None: ...
 
 
+SINK = LocalProvider().bucket_sink("out", "a.parquet")
+
+
 @pytest.mark.parametrize(
     ("given", "culprit", "hint"),
     [
@@ -97,6 +101,9 @@ def test_a_dependency_that_is_no_task_is_a_type_error_at_the_decorator(given: ob
         ({"checks": [True]}, "checks of task 'work' contains True (bool)"),
         ({"schema": {"a": "no type"}}, "schema of task 'work'"),
         ({"columns": "a"}, "columns of task 'work' is 'a'"),
+        ({"reads": "raw/a.parquet"}, "reads of task 'work' has 'raw/a.parquet' (str); expected sources"),
+        ({"reads": [SINK]}, "expected sources, as of provider.bucket_source(...)"),
+        ({"writes": SINK.twin()}, "expected sinks, as of provider.bucket_sink(...)"),
         ({"columns": {"frme": ["a"]}}, "names the parameter 'frme'. Did you mean 'frame'?"),
     ],
 )
