@@ -177,7 +177,11 @@ class Job:
         self._report(text)
 
     def _agreed(self, given: Inputs) -> str | None:
-        """Return the digest of the plan that the merged pull request of this commit shows, None if there is none."""
+        """Return the digest of the plan that the merged pull request of this commit shows, None if there is none.
+
+        Raises:
+            Failed: Its last plan failed, so nobody could agree to one.
+        """
         if self._event.name != "push" or not given.token or not given.comment:
             return None
         api = self._api(given)
@@ -197,6 +201,12 @@ class Job:
             self._protocol.say("This commit is of no merged pull request, so there is nothing to compare with.")
             return None
         agreed = comment.digest_in(found.body) if found is not None else None
+        if found is not None and agreed is None and given.on_drift == "stop":
+            raise Failed(
+                Reason.DRIFT,
+                f"The last plan of pull request {pull} failed, so nothing was agreed to. Nothing was changed.\n"
+                "Hint: start the workflow by hand, with `workflow_dispatch`, or use on-drift: apply.",
+            )
         self._protocol.say(
             f"Pull request {pull} showed {f'the plan {agreed[:12]}' if agreed else 'no plan, so nothing is compared'}."
         )
