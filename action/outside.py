@@ -52,10 +52,12 @@ def compare(glacier: Glacier, inputs: Inputs, event: Event, workspace: Path) -> 
     finally:
         shutil.rmtree(parent, ignore_errors=True)
         subprocess.run(["git", "worktree", "prune"], cwd=workspace, capture_output=True, check=False)
-    lines = list(_changes(base or {}, mine))
     head = f"### {code(str(mine['project']))}, {code(inputs.environment)}: what this pull request changes\n"
     said = "No credentials, so neither Prefect nor the state was asked. The pipelines load; Terraform takes the root.\n"
-    return "\n".join([head, said, note, *(_block(lines) if lines else ["Nothing of what is generated changes."])])
+    if note:  # then nobody knows what is new
+        return "\n".join([head, said, note])
+    lines = list(_changes(base or {}, mine))
+    return "\n".join([head, said, *(_block(lines) if lines else ["Nothing of what is generated changes."])])
 
 
 def _changes(base: Mapping[str, Any], mine: Mapping[str, Any]) -> Iterator[str]:
