@@ -170,6 +170,19 @@ def test_code_gets_by_the_bucket_into_a_run_that_has_only_prefect_and_prefect_aw
         "client_parameters": {"endpoint_url": s3.url},
     }
 
+    # what Terraform has made is in the blocks, the pool and the deployments
+    state = json.loads((shop.folder / ".glacier/prod/terraform/terraform.tfstate").read_text())
+    outputs = {name: each["value"] for name, each in state["outputs"].items()}
+    pool = api.get(f"/work_pools/{outputs['work_pool']['name']}")
+    assert pool["type"] == outputs["work_pool"]["type"] == "ecs"
+    for name, deployment in {"archived-one": one, "archived-two": two}.items():
+        block = api.get(f"/block_types/slug/s3-bucket/block_documents/name/glacier-archived-prod-results-{name}")
+        assert block["data"]["bucket_name"] == shop.bucket
+        wanted = outputs["job_variables"] | outputs["pipeline_job_variables"][name]
+        assert {key: deployment["job_variables"][key] for key in wanted if key != "env"} == {
+            key: value for key, value in wanted.items() if key != "env"
+        }
+
     bare = bare_environment(tmp_path, "prefect", "prefect-aws")
     task = started(shop, api, bare, "archived-one/prod", tmp_path)
     assert task["command"] == ["prefect", "flow-run", "execute"]
