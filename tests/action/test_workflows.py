@@ -8,12 +8,18 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from glacier_prefect import __version__
+from glacier_prefect.deployments.packages import install_steps
 from glacier_prefect.modules import Granted
 from glacier_prefect.providers import AWSProvider, AzureProvider, GCPProvider
 from glacier_prefect.providers.cloud import CloudProvider
@@ -167,6 +173,42 @@ def test_the_step_that_bootstrap_prints_is_the_readmes_with_what_it_made(provide
     for name, value in shown["with"].items():
         if "event_name" in value:
             assert step["with"][name].partition("&&")[0] == value.partition("&&")[0]
+
+
+def test_the_examples_lock_has_all_that_it_needs_so_that_a_worker_installs_it() -> None:
+    lines = [line for line in (EXAMPLE / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    locked = {canonicalize_name(each.name): each for each in map(Requirement, lines)}
+    assert len(locked) == len(lines)
+    assert all(re.fullmatch(r"==[^,*]+", str(each.specifier)) for each in locked.values())  # nor has it an address
+    assert str(locked[canonicalize_name("glacier-prefect")]) == f"glacier-prefect[aws]=={__version__}"
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
+    wanted, seen = [Requirement(each) for each in project["dependencies"]], set()
+    while wanted:
+        each = wanted.pop()
+        pin = locked.get(canonicalize_name(each.name))
+        assert pin is not None, each
+        assert all(each.specifier.contains(exact.version, prereleases=True) for exact in pin.specifier), (each, pin)
+        if (key := (each.name, frozenset(each.extras))) in seen:
+            continue
+        seen.add(key)
+        for more in map(Requirement, requires(each.name) or ()):
+            if more.marker is None or any(more.marker.evaluate({"extra": extra}) for extra in ("", *each.extras)):
+                wanted.append(more)
+    assert len(seen) > 50
+    [installing, _] = install_steps(EXAMPLE)
+    assert " -r requirements.txt" in installing["prefect.deployments.steps.run_shell_script"]["script"]
+
+
+def test_tests_have_the_terraform_that_the_action_sets_up() -> None:
+    """GitHub's machines have none, and without it tests fail."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"]
+    [ours] = [each for each in jobs["test"]["steps"] if "setup-terraform" in each.get("uses", "")]
+    steps = yaml.safe_load(ACTION.read_text())["runs"]["steps"]
+    [users] = [each for each in steps if "setup-terraform" in each.get("uses", "")]
+    assert ours["uses"] == users["uses"]
+    assert f"'{ours['with']['terraform_version']}'" in users["with"]["terraform_version"]
+    assert jobs["test"]["steps"].index(ours) < jobs["test"]["steps"].index({"run": ".ci/run"})
+    assert ours["with"]["terraform_wrapper"] is False
 
 
 @pytest.mark.slow
