@@ -435,9 +435,13 @@ def _preview_access(pipelines: Iterable[Access]) -> Access:
 
 
 def _shortest(prefixes: set[str]) -> tuple[str, ...]:
-    """Return the prefixes that no other covers, sorted."""
+    """Return the prefixes that no other covers, sorted.
+
+    Only a folder covers others: Google Cloud lists by folders, so a part of a name gives no right to list one.
+    """
+    folders = {each for each in prefixes if not each or each.endswith("/")}
     return tuple(
-        sorted(each for each in prefixes if not any(each != other and each.startswith(other) for other in prefixes))
+        sorted(each for each in prefixes if not any(each != other and each.startswith(other) for other in folders))
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
 import shutil
@@ -26,7 +27,6 @@ pytestmark = [
     pytest.mark.xdist_group("deploy"),
     pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH"),
 ]
-KILL_AFTER = 7  # seconds, as GitHub does; every other time at once, so that no more than a part is undone
 LOCK = r"PUT \S*/terraform\.tfstate\.tflock"
 UNLOCK = LOCK.replace("PUT", "DELETE")
 # What a job has said and written when it is cancelled, in the order of a deploy
@@ -43,7 +43,9 @@ MOMENTS = {
     "the record, and deletions follow": r"PUT \S*/history/",
 }
 UNCHANGED = ("installing", "Glacier starts")  # then nothing has begun
-RANDOM = random.Random(7)  # and how long after that
+# Seconds until it is killed: as GitHub does it, and at some moments at once, so that no more than a part is undone
+CASES = [(moment, 7) for moment in MOMENTS] + [(moment, 0.3) for moment in list(MOMENTS)[::2]]
+SEED = int(os.environ.get("CANCEL_SEED") or random.SystemRandom().randrange(10**6))  # how long after that
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +69,12 @@ def world(
         yield made
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_job_that_is_cancelled_leaves_all_to_the_next(world: World, store: Counter, moment: str) -> None:
-    number = list(MOMENTS).index(moment)
+@pytest.mark.parametrize(("moment", "seconds"), CASES)
+def test_a_job_that_is_cancelled_leaves_all_to_the_next(
+    world: World, store: Counter, moment: str, seconds: float
+) -> None:
+    number = CASES.index((moment, seconds))
+    print(f"CANCEL_SEED={SEED}")
     before = world.prefect(), world.objects()
     # something is created, something changed, something deleted, with a bucket for each
     for old in (world.work / "flows").glob("only_*.py"):
@@ -88,10 +93,10 @@ def test_a_job_that_is_cancelled_leaves_all_to_the_next(world: World, store: Cou
     while step.process.poll() is None and not reached():
         time.sleep(0.01)
     assert step.process.poll() is None, step.said()
-    time.sleep(RANDOM.uniform(0, 0.3))
+    time.sleep(random.Random(f"{SEED} {number}").uniform(0, 0.3))
     with contextlib.suppress(ProcessLookupError):
         step.process.send_signal(signal.SIGINT)
-    end = time.monotonic() + (KILL_AFTER if number % 2 else 0.3)
+    end = time.monotonic() + seconds
     while time.monotonic() < end and step.process.poll() is None:
         time.sleep(0.05)
     if step.process.poll() is None:
@@ -107,6 +112,8 @@ def test_a_job_that_is_cancelled_leaves_all_to_the_next(world: World, store: Cou
     code, said = world.direct("push", allow_data_loss="true").ended()
     assert code == 0, said
     assert world.descriptions() == {"flows/kept.py": f"version {number}", f"flows/only_{number}.py": "new"}
+    buckets = [f"module.aws_bucket_actstop-{each}.aws_s3_bucket.bucket" for each in ("lake", f"only-{number}")]
+    assert world.buckets() == buckets
     kinds = [each["entrypoint"] for each in world.prefect() if "entrypoint" in each]
     assert len(kinds) == 2
     objects = world.objects()

@@ -45,6 +45,7 @@ server = { api_url = "https://prefect.example.com/api", api_key_secret = "prefec
 """
 FLOW = """
 import polars as pl
+from pydantic import SecretStr
 from glacier_prefect import pipeline, task
 from glacier_prefect.providers import Provider
 
@@ -56,7 +57,7 @@ def rows(count):
     return pl.LazyFrame({"a": [1, 2, 3][:count]})
 
 @pipeline(name="FLOW")
-def flow(count: int = 1, note: str = "PARAMETER"):
+def flow(count: int = 1, note: str = "plain", password: SecretStr = SecretStr("PARAMETER")):
     '''VERSION'''
     return out.write(rows(count))
 """
@@ -84,7 +85,9 @@ jobs:
         env:
           OUTPUTS: ${{ toJSON(steps.deploy.outputs) }}
 """
-PLANTED = {name: f"planted-{name}-5ecret" for name in ("key", "header", "environment", "token")}
+# The first four are known to the action, which masks them; no mask hides the last two
+PLANTED = {name: f"planted-{name}-5ecret" for name in ("key", "header", "environment", "token", "parameter", "output")}
+HEADERS = json.dumps({"X-Planted": PLANTED["header"]})
 READS = ("/filter", "/count", "/paginate")
 
 
@@ -119,10 +122,12 @@ class Direct:
     Attributes:
         process: The step's first process.
         folder: Its machine's folder.
+        github: GitHub.
     """
 
     process: subprocess.Popen[bytes]
     folder: Path
+    github: GitHub
 
     def outputs(self) -> dict[str, str]:
         """Return the step's outputs."""
@@ -140,15 +145,20 @@ class Direct:
         return (self.folder / "log").read_text(errors="replace")
 
     def ended(self) -> tuple[int, str]:
-        """Wait for its end; its exit code and what it said."""
-        return self.process.wait(600), self.said()
+        """Wait for its end; its exit code and what it said. Nothing that it leaves behind shows a planted secret."""
+        code = self.process.wait(600)
+        told = [file.read_bytes() for name in ("output", "summary") if (file := self.folder / name).exists()]
+        # what is to be masked is told to the runner in lines that it does not show
+        log = [line for line in self.said().splitlines() if not line.startswith("::add-mask::")]
+        assert_nothing_planted(["\n".join(log), *told, *_left(self.folder / "temp", self.github)])
+        return code, self.said()
 
     def kill(self) -> None:
         """Kill it and all that it started, as GitHub does at last."""
         for each in [*reversed(_children(self.process.pid)), self.process.pid]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
-        self.process.wait(60)
+        self.ended()
 
 
 class World:
@@ -210,7 +220,7 @@ class World:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
-    def flow(self, name: str, version: str, parameter: str = "x", bucket: str = "lake") -> str:
+    def flow(self, name: str, version: str, parameter: str = PLANTED["parameter"], bucket: str = "lake") -> str:
         """Write a pipeline; returns the name of its deployment."""
         full = f"{self.name}-{name}"
         text = FLOW.replace("FLOW", full).replace("VERSION", version).replace("PARAMETER", parameter)
@@ -228,15 +238,19 @@ class World:
     # --- running
 
     def act(self, event: str, told: Mapping[str, Any] | None = None, **job: str) -> Ran:
-        """Run the workflow for an event, as it is checked out."""
+        """Run the workflow for an event, as it is checked out. Nothing that it shows has a planted secret.
+
+        act keeps no summary of a step; those of `direct` are looked at.
+        """
         if self._act is None:
             self._act = Act(self.folder / "act", Path(sys.executable).parent)
         self.counter.writes.clear()
-        headers = json.dumps({"X-Planted": PLANTED["header"]})
-        given = {"url": self.counter.url, "key": PLANTED["key"], "headers": headers, **job}
-        return self._act.run(
+        given = {"url": self.counter.url, "key": PLANTED["key"], "headers": HEADERS, **job}
+        ran = self._act.run(
             self.work, event, {**(told or {}), "job": given}, secrets={"GITHUB_TOKEN": PLANTED["token"]}, **self.env
         )
+        assert_nothing_planted([ran.log, json.dumps(ran.outputs), *_left(self.artifacts, self.github)])
+        return ran
 
     @property
     def artifacts(self) -> Path:
@@ -256,6 +270,7 @@ class World:
             "install": f"ln -s {sys.prefix} .venv",
             "prefect_api_url": self.counter.url,
             "prefect_api_key": PLANTED["key"],
+            "prefect_headers": HEADERS,
             "github_token": PLANTED["token"],
             **inputs,
         }
@@ -282,7 +297,7 @@ class World:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return Direct(process=process, folder=machine)
+        return Direct(process=process, folder=machine, github=self.github)
 
     def clear(self) -> None:
         """Delete the machines, which are not there any more when the next job runs."""
@@ -316,6 +331,19 @@ class World:
         found = self.api.post("/deployments/filter", **tags)
         return {each["entrypoint"].partition(":")[0]: each["description"] for each in found}
 
+    def buckets(self) -> list[str]:
+        """Return the address of each bucket in Terraform's state; nothing in it is there twice or half made."""
+        state = json.loads(self.objects()[f"{self.name}/prod/terraform.tfstate"])
+        found = []
+        for each in state["resources"]:
+            for instance in each["instances"]:
+                assert not instance.keys() & {"deposed", "status"}, f"{each['name']}: {instance}"
+                index = f"[{json.dumps(instance['index_key'])}]" if "index_key" in instance else ""
+                prefix = f"{each['module']}." if "module" in each else ""
+                found.append((each["type"], f"{prefix}{each['type']}.{each['name']}{index}"))
+        assert len(found) == len(set(found)), sorted(found)
+        return sorted(address for kind, address in found if kind == "aws_s3_bucket")
+
     def objects(self, bucket: str | None = None) -> dict[str, bytes]:
         """Return all that is in a bucket, that of the state if None."""
         store = self.s3.store(bucket or self.state)
@@ -339,6 +367,14 @@ def assert_nothing_planted(texts: Sequence[str | bytes]) -> None:
         content = text.encode() if isinstance(text, str) else text
         found = [name for name, value in PLANTED.items() if value.encode() in content]
         assert not found, f"{found} in {content[:2000]!r}"
+
+
+def _left(artifacts: Path, github: GitHub) -> list[str]:
+    """Return all artifacts in a folder and all comments."""
+    return [
+        *(each.read_text() for each in artifacts.rglob("*.md")),
+        *(each["body"] for each in list(github.comments.values())),
+    ]
 
 
 def _children(pid: int) -> list[int]:

@@ -49,10 +49,10 @@ def _regex(pattern: str) -> re.Pattern[str]:
 
 def _concerns(statement: Mapping[str, Any], action: str, resource: str, context: Mapping[str, str]) -> bool:
     return (
-        any(matches(each.lower(), action.lower()) for each in _list(statement["Action"]))
-        and any(matches(each, resource) for each in _list(statement["Resource"]))
+        any(matches(each.lower(), action.lower()) for each in listed(statement["Action"]))
+        and any(matches(each, resource) for each in listed(statement["Resource"]))
         and all(
-            _meets(operator, key, _list(values), context)
+            _meets(operator, key, listed(values), context)
             for operator, keys in statement.get("Condition", {}).items()
             for key, values in keys.items()
         )
@@ -68,5 +68,6 @@ def _meets(operator: str, key: str, values: list[str], context: Mapping[str, str
     return any(matches(each, given) if OPERATORS[operator] else each == given for each in values)
 
 
-def _list(value: Any) -> list[str]:
+def listed(value: Any) -> list[str]:
+    """Return what stands in a policy as one or as several."""
     return [value] if isinstance(value, str) else list(value)

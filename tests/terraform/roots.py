@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,13 @@ from glacier_prefect.loading import load_project
 from tests.terraform.mirror import REPOSITORY
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
+EXAMPLES = tuple(
+    sorted(
+        each.name
+        for each in (REPOSITORY / "examples").iterdir()
+        if each.is_dir() and not each.name.startswith((".", "_"))
+    )
+)
 PLACES = {
     "local": 'provider = "local"\nbase_path = "data"',
     "aws": 'provider = "aws"\nregion = "eu-west-1"',
@@ -91,7 +100,9 @@ def toml(name: str, environment: str, more: str = "") -> str:
 def example(name: str, environment: str, folder: Path) -> Path:
     """Copy an example, with the settings of an environment."""
     made = shutil.copytree(REPOSITORY / "examples" / name, folder, ignore=shutil.ignore_patterns("data", ".glacier"))
-    (made / "glacier.toml").write_text(toml(name.replace("_", "-"), environment))
+    own = made / "glacier.toml"
+    files = tomllib.loads(own.read_text()).get("pipelines", ["flow.py"]) if own.exists() else ["flow.py"]
+    own.write_text(f"pipelines = {json.dumps(files)}\n{toml(name.replace('_', '-'), environment)}")
     return made
 
 
@@ -121,7 +132,7 @@ def entered(folder: Path) -> Iterator[tuple[Project, list[Pipeline]]]:
         patch.chdir(folder)
         for known in (EXECUTORS.table, sys.modules):  # an example registers its executor each time
             patch.delitem(known, "detached", raising=False)
-        yield load_project([str(folder / "flow.py")])
+        yield load_project([str(folder / "flow.py")] if (folder / "flow.py").exists() else (), start=folder)
 
 
 def text_of(folder: Path) -> str:

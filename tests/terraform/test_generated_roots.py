@@ -13,12 +13,12 @@ import pytest
 
 from tests.terraform import roots
 from tests.terraform.plugins import Terraform
-from tests.terraform.roots import PLACES, SNAPSHOTS
+from tests.terraform.roots import EXAMPLES, PLACES, SNAPSHOTS
 
-EXAMPLES = ("flight_delays", "multi_cloud", "custom_executor")
+NAMES = (*EXAMPLES, "shop")
 ENVIRONMENTS = (*PLACES, "aws+azure")
 # Every root once; the shop, which has each module that pipelines need, with the older versions and hardened, too.
-APPLIED = [(name, environment, "newer", "plain") for name in (*EXAMPLES, "shop") for environment in ENVIRONMENTS]
+APPLIED = [(name, environment, "newer", "plain") for name in NAMES for environment in ENVIRONMENTS]
 APPLIED += [
     ("shop", "aws", "newer", "hardened"),
     ("shop", "azure", "newer", "hardened"),
@@ -34,11 +34,17 @@ def project(name: str, environment: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-@pytest.mark.parametrize("name", [*EXAMPLES, "shop"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_root_is_its_snapshot_on_whatever_path(name: str, environment: str, tmp_path: Path) -> None:
     expected = (SNAPSHOTS / f"{name}.{environment}.tf.json").read_text()
     assert roots.text_of(project(name, environment, tmp_path / "a")) == expected
     assert roots.text_of(project(name, environment, tmp_path / "far away" / "b")) == expected
+
+
+def test_each_example_has_its_snapshots_and_there_are_no_others() -> None:
+    assert set(EXAMPLES) >= {"custom_executor", "deploy_workflow", "flight_delays", "multi_cloud"}
+    found = {each.name for each in SNAPSHOTS.iterdir()}
+    assert found == {f"{name}.{environment}.tf.json" for name in NAMES for environment in ENVIRONMENTS}
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -59,7 +65,7 @@ def test_every_root_is_formatted_valid_without_a_warning_and_planned_with_mock_p
     Of a root itself there is nothing to format: it is JSON, written sorted. The copies of modules are formatted.
     """
     roots_of = {}
-    for name in (*EXAMPLES, "shop"):
+    for name in NAMES:
         for environment in ENVIRONMENTS:
             if mirror == "newer" or environment not in ("aws", "local"):  # of these there is one major version
                 made = roots.generated(project(name, environment, tmp_path / "projects" / name / environment))
@@ -86,7 +92,7 @@ def test_every_root_is_formatted_valid_without_a_warning_and_planned_with_mock_p
     terraform(tmp_path, "init", "-backend=false")
     assert json.loads(terraform(tmp_path, "validate", "-json"))["diagnostics"] == []
     assert f"Success! {len(roots_of)} passed, 0 failed." in terraform(tmp_path, "test")
-    assert len(roots_of) == (20 if mirror == "newer" else 12)
+    assert len(roots_of) == len(NAMES) * (5 if mirror == "newer" else 3)
 
 
 @with_terraform
@@ -191,7 +197,7 @@ if __name__ == "__main__":
 
     SNAPSHOTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
-        for name in (*EXAMPLES, "shop"):
+        for name in NAMES:
             for environment in ENVIRONMENTS:
                 made = project(name, environment, Path(place) / name / environment)
                 (SNAPSHOTS / f"{name}.{environment}.tf.json").write_text(roots.text_of(made))
