@@ -82,10 +82,11 @@ class Module:
         text = (self.folder / f"{kind}s.tf").read_text()
         return dict(re.findall(rf'^{kind} "(\w+)" \{{\n(.*?)^\}}', text, flags=re.M | re.S))
 
-    def table(self, kind: str) -> list[str]:
-        """Return the names in the table of a kind in the README."""
+    def table(self, kind: str) -> dict[str, list[str]]:
+        """Return the table of a kind in the README: the other cells of each row by name."""
         _, _, table = self.readme.partition(f"\n| {kind} |")
-        return re.findall(r"^\| `(\w+)`", table.partition("\n\n")[0], flags=re.M)
+        rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", table.partition("\n\n")[0], flags=re.M)
+        return {name: [cell.strip() for cell in re.split(r"(?<!\\)\|", cells)] for name, cells in rows}
 
     def files(self) -> dict[str, str]:
         """Return its Terraform files by name, without those of its tests."""
@@ -106,6 +107,43 @@ def copied(module: Module, folder: Path) -> Path:
     """Copy a module, without what Terraform left in it when it was tried by hand; alone, as `glacier generate` does."""
     ignored = shutil.ignore_patterns(".terraform", ".terraform.lock.hcl", "*.tfstate*")
     return shutil.copytree(module.folder, folder / "modules" / module.name, ignore=ignored)
+
+
+def type_shown(variable: str) -> str:
+    """Return how a README writes the type of a variable, of the text of its block."""
+    [given] = re.findall(r"^  type\s*= (.*?)(?=^  \w|^$|\Z)", variable, flags=re.M | re.S)
+    kind, _ = _type(re.findall(r'"[^"]*"|[\w.]+|[^\s\w]', given))
+    return kind
+
+
+def default_shown(variable: str) -> str:
+    """Return how a README writes the default of a variable, of the text of its block; empty if it has none."""
+    found = re.search(r"^  default\s*= (.*)$", variable, flags=re.M)
+    return "" if found is None else "`" + re.sub(r'^"(.+)"$', r"\1", found[1]) + "`"
+
+
+def _type(words: list[str]) -> tuple[str, list[str]]:
+    """Return how a README writes the type that words of Terraform's begin with, and the words after it."""
+    kind, *words = words
+    if words[:1] != ["("]:
+        return kind, words
+    if kind == "object":
+        fields, words = [], words[2:]
+        while words[0] != "}":
+            name, after = words[0], _type(words[2:])[1]
+            default = words[-len(after) - 2]  # of `optional(type, default)`, and part of something else otherwise
+            plain = (
+                words[2] == "optional" and words[-len(after) - 3] == "," and re.fullmatch(r'[\d.]+|\w+|".+"', default)
+            )
+            fields.append(f"{name} = {default}" if plain else name)
+            words = after[after[0] == "," :]
+        return f"`{{ {', '.join(fields)} }}`" if fields else "`{}`", words[2:]
+    inner, words = _type(words[1:])
+    depth = 1
+    while depth:  # what `optional` has as default
+        depth += {"(": 1, "{": 1, "[": 1, ")": -1, "}": -1, "]": -1}.get(words[0], 0)
+        words = words[1:]
+    return f"{kind} of {inner}{'s' if inner.isalpha() else ''}", words
 
 
 def _specifiers(constraint: str) -> SpecifierSet:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.terraform.modules import ALL, NAMES, Module
+from tests.terraform.modules import ALL, MODULES, NAMES, Module, default_shown, type_shown
 
 # What a module of a kind is called with and gives, in every cloud.
 VARIABLES = {
@@ -75,7 +75,38 @@ def test_what_is_known_on_a_machine_is_known_in_a_cloud(kind: str) -> None:
 def test_everything_is_described_and_stands_in_the_readme(module: Module, kind: str) -> None:
     blocks = module.declared(kind)
     assert [name for name, text in blocks.items() if not re.search(r'^  description\s+= "\S', text, re.M)] == []
-    assert module.table(kind) == list(blocks)
+    assert list(module.table(kind)) == list(blocks)
+
+
+@each_module
+def test_types_and_defaults_in_the_readme_are_those_of_the_code(module: Module) -> None:
+    code = {name: [type_shown(text), default_shown(text)] for name, text in module.declared("variable").items()}
+    assert {name: cells[:2] for name, cells in module.table("variable").items()} == code
+
+
+def test_types_and_defaults_are_written_alike() -> None:
+    def shown(given: str, default: str = "") -> tuple[str, str]:
+        text = f'  description = "x"\n  type = {given}\n' + (f"  default = {default}\n" if default else "")
+        return type_shown(text), default_shown(text)
+
+    assert shown("string") == ("string", "")
+    assert shown("string", '"main"') == ("string", "`main`")
+    assert shown("string", '""') == ("string", '`""`')
+    assert shown("set(string)", '["a", "b"]') == ("set of strings", '`["a", "b"]`')
+    fields = 'a = optional(set(string), [""])\n    b = optional(object({ c = optional(bool, true), d = number }), {})'
+    assert shown(f"map(object({{\n    {fields}\n  }}))", "{}") == ("map of `{ a, b }`", "`{}`")
+    assert shown("object({})", "null") == ("`{}`", "`null`")
+    fields = (
+        'a = optional(number, 7)\n    b = optional(map(set(string)), {})\n    c = optional(string, "x y")\n    d = bool'
+    )
+    assert shown(f"object({{\n    {fields}\n  }})") == ('`{ a = 7, b, c = "x y", d }`', "")
+
+
+def test_the_table_of_modules_has_all_of_them() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|(.*)\|$", (MODULES / "README.md").read_text(), flags=re.M)
+    linked = [(kind, name) for kind, cells in rows for name in re.findall(r"\((\S+)/README\.md\)", cells)]
+    assert sorted(name for _, name in linked) == sorted(NAMES)
+    assert [(kind, name) for kind, name in linked if name.partition("/")[2] != kind] == []
 
 
 @each_module
