@@ -125,8 +125,11 @@ def _shown(node: Node) -> Iterator[None]:
     the graph does not show.
     """
     touched: list[tuple[str, Any]] = []
+    outer = run_context.touched.get()
     with setting(run_context.touched, touched):
         yield
+    if outer is not None:  # of whoever looks at the whole run
+        outer += touched
     if (known := expected.get()) is not None:
         known.check(node, touched)
     if not engine.is_serverless():
