@@ -53,7 +53,7 @@ class Slow(Served, Server):
 
 
 class _Slow(Forwarder):
-    server: Slow  # type: ignore[assignment]
+    server: Slow
 
     def respond(self) -> None:
         if (self.command, self.path.rstrip("/")) != ("POST", "/api/deployments"):

@@ -220,10 +220,15 @@ def generated(cloud: str, pipelines: Iterable[Made], terraform: Terraform, folde
     (folder / "glacier.toml").write_text(f"{roots.toml('acme', cloud)}\n[environments.prod.secrets]\n{secrets}")
     (folder / "flow.py").write_text("\n".join([HEAD, *(each.text for each in pipelines)]))
     root = roots.generated(folder)
+    if cloud == "azure":
+        return state_after_apply(terraform, root)
     terraform(root, "init")
-    if cloud != "azure":
-        terraform(root, "plan", "-out=plan")
-        return {"values": json.loads(terraform(root, "show", "-json", "plan"))["planned_values"]}
+    terraform(root, "plan", "-out=plan")
+    return {"values": json.loads(terraform(root, "show", "-json", "plan"))["planned_values"]}
+
+
+def state_after_apply(terraform: Terraform, root: Path) -> dict[str, Any]:
+    terraform(root, "init")
     terraform(root, "apply", "-auto-approve")
     state: dict[str, Any] = json.loads(terraform(root, "show", "-json"))
     return state
@@ -309,10 +314,7 @@ def applied(
     }
     folder.mkdir(exist_ok=True)
     (folder / "main.tf.json").write_text(json.dumps(document))
-    terraform(folder, "init")
-    terraform(folder, "apply", "-auto-approve")
-    state: dict[str, Any] = json.loads(terraform(folder, "show", "-json"))
-    return state
+    return state_after_apply(terraform, folder)
 
 
 @pytest.mark.parametrize("cloud", PROVIDERS)
