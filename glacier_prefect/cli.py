@@ -8,12 +8,9 @@ Prefect nor a cloud SDK.
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
 import os
 import sys
-import traceback
 import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
@@ -28,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glacier_prefect import __version__, cli_bootstrap, cli_deploy, cli_infrastructure
+from glacier_prefect.cli_errors import message, print_json, reported
 from glacier_prefect.cli_infrastructure import File, Json
 from glacier_prefect.environments import preview_name, shown
 from glacier_prefect.errors import (
@@ -104,7 +102,7 @@ def run(
         parameters = _parameters(pipeline, param)
         result = pipeline.run(run_date=None if date is None else pipeline.moment(date), **parameters)
     if json:
-        _print_json({"version": 1, "pipeline": pipeline.name, "result": _shown(result)})
+        print_json({"version": 1, "pipeline": pipeline.name, "result": _shown(result)})
     else:
         for line in _lines(result):
             print(line)
@@ -150,7 +148,7 @@ def backfill(
                 ):
                     raise  # no other date would do better
                 except Exception as error:
-                    outcome[day], errors[day] = "failed", _message(error)
+                    outcome[day], errors[day] = "failed", message(error)
                     print(f"{day}: {errors[day]}", file=sys.stderr)
             if progress.is_terminal:
                 progress.print(f"[{number}/{len(days)}] {day} {outcome[day]}", highlight=False, markup=False)
@@ -160,7 +158,7 @@ def backfill(
             file=sys.stderr,
         )
     if json:
-        _print_json({"version": 1, "pipeline": pipeline.name, "dates": outcome, "errors": errors})
+        print_json({"version": 1, "pipeline": pipeline.name, "dates": outcome, "errors": errors})
     else:
         print(
             ", ".join(
@@ -206,7 +204,7 @@ def try_out(
             raise UsageError(str(error)) from error
     if json:
         shown_ones = [{**asdict(each), "good": each.is_good} for each in outcomes]
-        _print_json({"version": 1, "pipeline": pipeline.name, "outcomes": shown_ones})
+        print_json({"version": 1, "pipeline": pipeline.name, "outcomes": shown_ones})
     else:
         Console().print(table)
     if not all(each.is_good for each in outcomes):
@@ -268,9 +266,9 @@ def validate(files: Annotated[list[str], Parameter(help="Python files.")], /, *,
                     }
                 )
         except GlacierError as error:
-            results.append({"file": file, "variable": None, "pipeline": None, "nodes": 0, "error": _message(error)})
+            results.append({"file": file, "variable": None, "pipeline": None, "nodes": 0, "error": message(error)})
     if json:
-        _print_json({"version": 1, "pipelines": results})
+        print_json({"version": 1, "pipelines": results})
     for each in () if json else results:
         print(
             f"{each['file']}: {each['error']}"
@@ -303,7 +301,7 @@ def ui(
             )
         state = "started" if started else "running"
     if json:
-        _print_json({"version": 1, "state": state, **(asdict(server) if server else {})})
+        print_json({"version": 1, "state": state, **(asdict(server) if server else {})})
     elif server is None:
         print("No server of `glacier ui` is running.")
     elif stop:
@@ -331,7 +329,7 @@ def doctor(*, json: Json = False) -> None:
         results = diagnose()
     failed = any(each.status == "failed" for each in results)
     if json:
-        _print_json({"version": 1, "ok": not failed, "checks": [asdict(each) for each in results]})
+        print_json({"version": 1, "ok": not failed, "checks": [asdict(each) for each in results]})
     else:
         _print_checks(results)
     if failed:
@@ -462,65 +460,6 @@ def _add_rows(table: Table, outcome: Outcome) -> None:
         table.add_row("", Text(name), "", "", Text(outcome.differences[name], "red"))
 
 
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _message(error: BaseException) -> str:
-    text = str(error) if isinstance(error, GlacierError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        file = error.filename2 or error.filename  # of two the one that is written
-        where = f" for {shown(Path(os.fsdecode(file)))}" if file else ""
-        text = f"There is no room on the disk{where}: {error.strerror}.\nHint: make room and do it again."
-    notes = getattr(error, "__notes__", ())
-    return "\n".join([text, *(note for note in notes if not note.startswith("In the process of the task:"))])
-
-
-@contextmanager
-def _logs_without_tracebacks() -> Iterator[None]:
-    """Leave tracebacks out of what is logged to the terminal; Prefect logs each error of a run with two of them.
-
-    Prefect sets its handlers up when it is first used, which is later than this, so it is done for the method that they
-    share.
-    """
-    original = logging.Handler.format
-
-    def plain(handler: logging.Handler, record: logging.LogRecord) -> str:
-        if not isinstance(handler, logging.StreamHandler) or isinstance(handler, logging.FileHandler):
-            return original(handler, record)
-        kept = record.exc_info, record.exc_text
-        record.exc_info = record.exc_text = None
-        try:
-            return original(handler, record)
-        finally:
-            record.exc_info, record.exc_text = kept
-
-    logging.Handler.format = plain  # type: ignore[method-assign, assignment]  # for as long as the command runs
-    try:
-        yield
-    finally:
-        logging.Handler.format = original  # type: ignore[method-assign]  # put back as it was
-
-
-@contextmanager
-def _reported(debug: bool, told: bool) -> Iterator[None]:
-    try:
-        with nullcontext() if debug else _logs_without_tracebacks():
-            yield
-    except (SystemExit, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        if debug:
-            traceback.print_exception(error)
-        print(f"Error: {_message(error)}", file=sys.stderr)
-        if told:
-            kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, GlacierError)]
-            shown = {"kind": type(error).__name__, "kinds": kinds, "message": _message(error)}
-            _print_json({"version": 1, "error": shown})
-        usage = isinstance(error, DefinitionError | UsageError | ConfigurationError)
-        raise SystemExit(2 if usage else 1) from None
-
-
 def _entered(words: Sequence[str]) -> list[str]:
     """Make this process one of the environment and preview that words name, before the user's file is loaded, and
     return the others.
@@ -554,7 +493,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        with _reported(debug, "--json" in words):
+        with reported(debug, "--json" in words):
             words = _entered(words)
             try:
                 app(words, exit_on_error=False, print_error=False, result_action="return_value")
