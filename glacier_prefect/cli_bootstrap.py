@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from glacier_prefect.cli_errors import print_json
 from glacier_prefect.environments import Project
 from glacier_prefect.errors import UsageError
 from glacier_prefect.loading import load_project
@@ -74,7 +74,7 @@ def bootstrap(
         granted = asdict(done.granted)
         tree = {"version": 1, "project": project.require_name(), "environment": project.environment().name}
         tree |= {"changed": done.plan.has_changes, "imported": dict(done.imported), "granted": granted}
-        print(json_format.dumps({**tree, "notes": list(done.notes), "workflow": step}, indent=2, ensure_ascii=False))
+        print_json({**tree, "notes": list(done.notes), "workflow": step})
         return
     if not done.plan.has_changes:
         print("\n".join(_lines(done, project)))

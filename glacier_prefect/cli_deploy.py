@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from glacier_prefect import projects
+from glacier_prefect.cli_errors import print_json
 from glacier_prefect.environments import Project, find_project
 from glacier_prefect.errors import UsageError
 from glacier_prefect.loading import load_project
@@ -119,7 +120,7 @@ def status(*, json: Json = False) -> None:
         found = projects.status(project, pipelines, on_event=_progress)
     name, env = project.require_name(), project.environment().name
     if json:
-        print(json_format.dumps({**found, "project": name, "environment": env}, indent=2, ensure_ascii=False))
+        print_json({**found, "project": name, "environment": env})
     else:
         print(show.status_text(found, name, env))
 

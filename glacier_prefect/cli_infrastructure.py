@@ -10,11 +10,12 @@ import json as json_format
 import sys
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from glacier_prefect import projects
+from glacier_prefect.cli_errors import print_json
 from glacier_prefect.environments import shown
 from glacier_prefect.errors import UsageError, nearest
 from glacier_prefect.loading import load_pipeline, load_project
@@ -51,7 +52,7 @@ def generate(
         wanted = projects.registered(project, pipelines) if deployments else None
     calls = [{"name": call.name, "source": call.source} for call in made.calls.values()]
     if json:
-        _print(
+        print_json(
             {
                 "version": 1,
                 "project": project.name,
@@ -92,14 +93,10 @@ def iam(
         found = [each for each in found if each.task == task]
     if json:
         permitted = [asdict(each) for each in found]
-        _print({"version": 1, "environment": project.environment().name, "permissions": permitted})
+        print_json({"version": 1, "environment": project.environment().name, "permissions": permitted})
         return
     for identity in dict.fromkeys(each.identity for each in found):
         print(f"runs of {identity} may" + (f", for {task}," if task else ""))
         for each in (each for each in found if each.identity == identity):
             words = ", ".join(each.actions) or "not enforced"
             print(f"  {each.verb:<11}  {each.provider}: {each.where}\n{'':15}{words}\n{'':15}since {each.reason}")
-
-
-def _print(value: Any) -> None:
-    print(json_format.dumps(value, indent=2, ensure_ascii=False))
